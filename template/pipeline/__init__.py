@@ -1,0 +1,1 @@
+"""Runs this project's notebooks as stages of its DVC pipeline: `python -m pipeline`."""

@@ -1,0 +1,53 @@
+"""Routes `python -m pipeline VERB ...` to the module of that name."""
+
+import importlib
+import os
+import sys
+from pathlib import Path
+
+VERBS = {
+    "run": "execute a notebook with its parameters from params.yaml: what a stage calls",
+    "code": "write a notebook's code, for DVC to compare",
+    "check": "compare notebooks, params.yaml and dvc.yaml: the pre-commit hook",
+    "setup": "turn a new clone or copy into a working checkout",
+}
+
+
+def main(argv: list[str]) -> int:
+    """Runs one verb and returns its exit code; 2 where there is no such verb."""
+    # A Windows console may lack a character that a notebook prints; that must not end the run.
+    for stream in (sys.stdout, sys.stderr):
+        stream.reconfigure(errors="replace")
+    if not argv or argv[0] not in VERBS:
+        print("usage: python -m pipeline VERB ...\n", file=sys.stderr)
+        print("\n".join(f"  {verb:6} {what}" for verb, what in VERBS.items()), file=sys.stderr)
+        return 0 if argv[:1] in (["-h"], ["--help"]) else 2
+    verb, rest = argv[0], argv[1:]
+    if verb != "setup" and _outside_environment():
+        return _say_outside(f"{sys.executable} is not this project's Python")
+    try:
+        return importlib.import_module(f"pipeline.{verb}").main(rest)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "pipeline":
+            raise
+        return _say_outside(f"{sys.executable} has no `{error.name}`")
+
+
+def _outside_environment() -> bool:
+    """Whether the project has an environment of its own and this Python is another one.
+
+    `uv run --with ...` adds a layer over the environment, which is then on `sys.path`. Without a `.venv` (conda, a
+    container, an experiment of DVC's in a folder of its own) there is nothing to compare with.
+    """
+    environment = Path(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv").resolve()
+    places = [Path(sys.prefix), *(Path(place) for place in sys.path if place)]
+    return environment.is_dir() and not any(place.resolve().is_relative_to(environment) for place in places)
+
+
+def _say_outside(what: str) -> int:
+    print(f"{what}: start it through uv, as in `uv run dvc repro`", file=sys.stderr)
+    return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

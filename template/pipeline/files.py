@@ -1,0 +1,32 @@
+"""Files that are either old or new, never half written."""
+
+import os
+import tempfile
+from pathlib import Path
+
+
+def write(path: str | Path, text: str) -> None:
+    """Writes a UTF-8 text file with `\\n` line ends, beside its place first; its folder is made where there is none.
+
+    Raises:
+        OSError: the file cannot be written; what was there is untouched.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        # JSON may hold half a surrogate pair, which UTF-8 cannot.
+        with open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+            file.write(text)
+        # mkstemp's files are private; the new file gets the rights of the old one, or the usual ones.
+        os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+        os.replace(beside, path)
+    except BaseException:
+        Path(beside).unlink(missing_ok=True)
+        raise
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -1,0 +1,531 @@
+"""One Jupyter notebook: its parameters cell, its parameters and its code.
+
+Knows nothing of DVC. Imports the standard library only, because the hook reads every notebook at every commit, and the
+template's extension reads one before there is an environment.
+"""
+
+import ast
+import json
+import re
+import warnings
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+PARAMETERS_TAG = "parameters"
+# Papermill's tag for the cell that it adds: https://papermill.readthedocs.io/en/latest/usage-parameterize.html
+INJECTED_TAG = "injected-parameters"
+# nbclient's tag for a cell that it passes over (`NotebookClient.skip_cells_with_tag`).
+SKIPPED_TAG = "skip-execution"
+
+NOT_LITERAL = object()
+"""The default of a parameter whose right-hand side is not a literal."""
+
+
+class NotebookError(Exception):
+    """A file that cannot be used as a notebook, or a cell that cannot be read; one line: file, place, cure."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell of a notebook."""
+
+    number: int
+    """Counted from 1 over all cells, as editors show it."""
+    type: str
+    """`code`, `markdown` or `raw`."""
+    source: str
+    tags: tuple[str, ...]
+
+    @cached_property
+    def python(self) -> tuple[str, ast.Module | None]:
+        """The source as plain Python, one line for one line, its IPython syntax (`%magic`, `!shell`) as calls; and its tree.
+
+        What cannot be read as Python even so comes back as it is, without a tree.
+        """
+        return _plain_python(self.source)
+
+    @property
+    def tree(self) -> ast.Module | None:
+        """The syntax tree of the cell; None where it is not Python."""
+        return self.python[1]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """A name that the parameters cell assigns."""
+
+    name: str
+    line: int
+    """In its cell, counted from 1."""
+    annotation: ast.expr | None
+    default: object
+    """The literal's value, or NOT_LITERAL."""
+    source: str
+    """The right-hand side; empty for a bare `name: type`."""
+
+    @property
+    def key(self) -> str:
+        """What params.yaml calls it: LEARNING_RATE and learning_rate are the key `learning_rate`."""
+        return self.name.lower()
+
+
+class Notebook:
+    """A notebook file that was read.
+
+    Attributes:
+        path: as it was given, with forward slashes: what messages and dvc.yaml call it.
+        document: the parsed JSON.
+        cells: all cells in order, without those that Papermill left in an executed copy.
+    """
+
+    def __init__(self, path: str, document: dict):
+        self.path = path
+        self.document = document
+        self.cells = [
+            cell
+            for cell in map(_cell, range(1, len(document["cells"]) + 1), document["cells"])
+            if INJECTED_TAG not in cell.tags
+        ]
+
+    @property
+    def language(self) -> str:
+        """The kernel's language in lower case; `python` where the notebook does not say."""
+        metadata = _mapping(self.document.get("metadata"))
+        language = _mapping(metadata.get("kernelspec")).get("language") or _mapping(metadata.get("language_info")).get(
+            "name"
+        )
+        return str(language or "python").lower()
+
+    @cached_property
+    def parameters_cell(self) -> Cell | None:
+        """The code cell tagged `parameters`; None where there is not exactly one."""
+        tagged = [cell for cell in self.cells if PARAMETERS_TAG in cell.tags and cell.type == "code"]
+        return tagged[0] if len(tagged) == 1 else None
+
+    @cached_property
+    def parameters(self) -> list[Parameter]:
+        """What the parameters cell assigns, in its order; the last assignment of a name counts."""
+        if self.parameters_cell is None or self.parameters_cell.tree is None:
+            return []
+        found = {}
+        for statement in self.parameters_cell.tree.body:
+            if parameter := _parameter(statement):
+                found[parameter.name] = parameter
+        return list(found.values())
+
+    def place(self, cell: Cell, line: int | None = None) -> str:
+        """`notebooks/x.ipynb: cell 3` or `notebooks/x.ipynb: cell 3, line 2`: where a message points."""
+        return f"{self.path}: cell {cell.number}" + (f", line {line}" if line else "")
+
+    def problems(self, scratch: bool = False) -> Iterator[str]:
+        """What keeps Papermill from overriding the parameters of this notebook; one line each, with the cure.
+
+        A scratch notebook, which no stage runs, may do without parameters.
+        """
+        if self.language not in ("python", "ipython"):
+            yield f"{self.path}: is a notebook in {self.language}: only Python notebooks can be run here"
+            return
+        tagged = [cell for cell in self.cells if PARAMETERS_TAG in cell.tags]
+        misspelt = False
+        for cell in self.cells:
+            for tag in cell.tags:
+                # `Parameters`, `parameter`, `params`: Papermill wants the one spelling, and would pass over the cell.
+                if tag != PARAMETERS_TAG and tag.strip().lower() in ("parameters", "parameter", "params", "param"):
+                    misspelt = True
+                    yield f"{self.place(cell)}: its tag `{tag}` must read `{PARAMETERS_TAG}`"
+        for cell in tagged:
+            if cell.type != "code":
+                yield f"{self.place(cell)}: the tag `{PARAMETERS_TAG}` is on a {cell.type} cell: move it to the code cell"
+        code = [cell for cell in tagged if cell.type == "code"]
+        if len(code) > 1:
+            numbers = " and ".join(str(cell.number) for cell in code)
+            yield (
+                f"{self.path}: cells {numbers} are both tagged `{PARAMETERS_TAG}`: "
+                "the later one would undo params.yaml; keep the tag on one"
+            )
+        elif not tagged and not misspelt and not scratch:
+            yield (
+                f"{self.path}: no cell is tagged `{PARAMETERS_TAG}`: tag the cell that assigns the parameters "
+                "(a new, empty one where there are none)"
+            )
+        elif code and code[0].tree is None:
+            yield f"{self.place(code[0], _syntax_error_line(code[0]))}: the parameters cell is not valid Python: mend it"
+
+    def drift(self) -> Iterator[str]:
+        """Where the notebook would use another value than the one it is given; one line each, with the cure.
+
+        For a notebook without `problems`.
+        """
+        names = {parameter.name for parameter in self.parameters}
+        yield from self._drift_in_parameters_cell(names)
+        for cell in self.cells:
+            if cell.type != "code" or cell is self.parameters_cell:
+                continue
+            # Most cells name no parameter: reading them as Python would take most of the time.
+            if not any(name in cell.source for name in names) or cell.tree is None:
+                continue
+            above = cell.number < self.parameters_cell.number
+            seen = set()
+            for name, line, stored in _names_in_order(cell.tree):
+                if name not in names or (name, stored) in seen:
+                    continue
+                seen.add((name, stored))
+                if above and not stored:
+                    yield (
+                        f"{self.place(cell, line)}: uses the parameter `{name}` above the parameters cell "
+                        f"(cell {self.parameters_cell.number}): move one of the two cells"
+                    )
+                elif stored and not above:
+                    yield (
+                        f"{self.place(cell, line)}: assigns the parameter `{name}` again, so that params.yaml is ignored "
+                        "from here on: use another name"
+                    )
+
+    def unused(self) -> Iterator[str]:
+        """Parameters that no cell mentions: harmless, and most likely a mistake."""
+        text = "\n".join(cell.source for cell in self.cells if cell.type == "code" and cell is not self.parameters_cell)
+        for parameter in self.parameters:
+            if not re.search(rf"\b{re.escape(parameter.name)}\b", text):
+                yield f"{self.place(self.parameters_cell, parameter.line)}: no cell uses the parameter `{parameter.name}`"
+
+    def _drift_in_parameters_cell(self, names: set[str]) -> Iterator[str]:
+        cell, lines = self.parameters_cell, {}
+        for statement in cell.tree.body:
+            parameter, place = _parameter(statement), self.place(cell, statement.lineno)
+            if parameter is None:
+                # A title of the cell as a string, or `...`, does nothing.
+                if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
+                    yield f"{place}: only `name = literal` belongs into the parameters cell: move this to a cell below"
+                continue
+            if parameter.name in lines:
+                yield f"{place}: `{parameter.name}` was assigned in line {lines[parameter.name]} already: keep one of the two"
+            lines.setdefault(parameter.name, statement.lineno)
+            used = [
+                name for name, _, stored in _names_in_order(ast.Module([statement], [])) if not stored and name in names
+            ]
+            if parameter.default is NOT_LITERAL and used:
+                yield (
+                    f"{place}: `{parameter.name}` is derived from the parameter `{used[0]}`, and would not follow it: "
+                    "move this line to a cell below"
+                )
+            elif parameter.default is NOT_LITERAL and parameter.source:
+                yield (
+                    f"{place}: `{parameter.name}` is not a literal, so params.yaml cannot say it: "
+                    "write a number, string, list or mapping, or move this line to a cell below"
+                )
+
+    def code(self) -> str:
+        """The code that a run executes, as one Python file; equal for two notebooks that do the same.
+
+        Without outputs, metadata, markdown, comments and layout, so that neither an editor nor a formatter makes a
+        stage stale. The parameters cell is reduced to its names: their values come from params.yaml. A cell that is
+        not Python stands as it is.
+        """
+        parts = []
+        for cell in self.cells:
+            if cell.type != "code" or SKIPPED_TAG in cell.tags:
+                continue
+            text = self._parameters_code() if cell is self.parameters_cell else _canonical(cell)
+            if text:
+                parts.append(f"# %%\n{text}\n")
+        return "\n".join(parts)
+
+    def _parameters_code(self) -> str:
+        cell = self.parameters_cell
+        if cell.tree is None:
+            return cell.source
+        # What is not a plain `name = literal` runs as code, so it counts as code.
+        rest = [
+            statement
+            for statement in cell.tree.body
+            if not ((parameter := _parameter(statement)) and parameter.default is not NOT_LITERAL)
+        ]
+        names = ", ".join(sorted(parameter.name for parameter in self.parameters))
+        lines = [f"# parameters: {names}"] if names else []
+        return "\n".join(lines + [ast.unparse(statement) for statement in rest])
+
+
+def read(path: str | Path) -> Notebook:
+    """Reads a notebook file.
+
+    Raises:
+        NotebookError: the file is not there or is no notebook of format 4.
+    """
+    name = Path(path).as_posix()
+    try:
+        text = Path(path).read_bytes().decode("utf-8-sig")
+    except FileNotFoundError:
+        raise NotebookError(f"{name}: there is no such file") from None
+    except OSError as error:
+        raise NotebookError(f"{name}: cannot be read: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise NotebookError(f"{name}: is not a notebook: it is not UTF-8 text") from None
+    return parse(text, name)
+
+
+def parse(text: str, name: str) -> Notebook:
+    """Reads a notebook from the text of its file; `name` is what messages call it.
+
+    Raises:
+        NotebookError: the text is no notebook of format 4.
+    """
+    try:
+        document = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        conflict = re.search(r"^(<<<<<<<|>>>>>>>)", text, re.MULTILINE)
+        if conflict:
+            line = text.count("\n", 0, conflict.start()) + 1
+            raise NotebookError(
+                f"{name}:{line}: holds a merge conflict: take one side with `git checkout --ours {name}` or `--theirs`"
+            ) from None
+        line = getattr(error, "lineno", None)
+        place = f"{name}:{line}" if line else name
+        raise NotebookError(
+            f"{place}: is not a notebook (broken JSON): go back to the committed one with `git checkout HEAD -- {name}`"
+        ) from None
+    if not isinstance(document, dict) or "nbformat" not in document:
+        raise NotebookError(f"{name}: is not a notebook: it is JSON of another kind")
+    if document["nbformat"] != 4:
+        raise NotebookError(
+            f"{name}: is a notebook of format {document['nbformat']}, not 4: "
+            f"convert it with `uvx --from nbconvert jupyter-nbconvert --to notebook --inplace {name}`"
+        )
+    cells = document.get("cells")
+    if not isinstance(cells, list) or not all(isinstance(cell, dict) and _text(cell) is not None for cell in cells):
+        raise NotebookError(f"{name}: is not a valid notebook: its `cells` are no list of cells")
+    return Notebook(name, document)
+
+
+def contradiction(annotation: ast.expr | None, value: object) -> str | None:
+    """Says what an annotation asks for where the value is not that; None where it fits or nobody can tell.
+
+    The built-in types, `list[...]`, `dict[...]`, `Literal[...]`, `Optional`, `Union` and `|` are understood; any other
+    annotation claims nothing. As in PEP 484 an int is welcome as a float; a bool is no int, though Python has it so.
+    """
+    if annotation is None or _fits(annotation, value) is not False:
+        return None
+    return ast.unparse(annotation)
+
+
+def _cell(number: int, cell: dict) -> Cell:
+    tags = _mapping(cell.get("metadata")).get("tags")
+    return Cell(
+        number=number,
+        type=str(cell.get("cell_type")),
+        source=_text(cell),
+        tags=tuple(tag for tag in tags if isinstance(tag, str)) if isinstance(tags, list) else (),
+    )
+
+
+def _mapping(value: object) -> dict:
+    return value if isinstance(value, dict) else {}
+
+
+def _text(cell: dict) -> str | None:
+    """A cell's source, which the format allows as one string or as a list of lines; None where it is neither."""
+    source = cell.get("source", "")
+    if isinstance(source, list) and all(isinstance(line, str) for line in source):
+        return "".join(source)
+    return source if isinstance(source, str) else None
+
+
+def _parameter(statement: ast.stmt) -> Parameter | None:
+    """The parameter that a statement of the parameters cell defines: `name = ...` or `name: type = ...`."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            annotation = None
+        case ast.AnnAssign(target=ast.Name(id=name), annotation=annotation, value=value):
+            pass
+        case _:
+            return None
+    if value is None:
+        return Parameter(name, statement.lineno, annotation, NOT_LITERAL, "")
+    try:
+        default = ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        default = NOT_LITERAL
+    return Parameter(name, statement.lineno, annotation, default, ast.unparse(value))
+
+
+def _names_in_order(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
+    """Each name that a cell's own code uses or binds: name, line, and whether it is bound at top level.
+
+    What a function or a class binds is its own, also where the name is a parameter's.
+    """
+    for node in ast.iter_child_nodes(tree):
+        own = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
+        match node:
+            case ast.Name(id=name, ctx=context):
+                yield name, node.lineno, not isinstance(context, ast.Load)
+            case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
+                for alias in aliases:
+                    yield (alias.asname or alias.name).partition(".")[0], node.lineno, True
+            case (
+                ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name)
+                | ast.ExceptHandler(name=str(name))
+            ):  # fmt: skip
+                yield name, node.lineno, True
+        if own or isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
+            inner = {name for name, _, stored in _names_in_order(node) if stored} | {
+                argument.arg for argument in ast.walk(node) if isinstance(argument, ast.arg)
+            }
+            yield from (found for found in _names_in_order(node) if not found[2] and found[0] not in inner)
+        else:
+            yield from _names_in_order(node)
+
+
+def _parse(source: str) -> ast.Module:
+    """The tree of a source, without the warnings (`"\\d"`) that belong to the person who runs it."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return ast.parse(source)
+
+
+def _canonical(cell: Cell) -> str:
+    """The cell's code without comments and layout; as it is where it is not Python."""
+    if cell.tree is None:
+        return cell.source
+    text = ast.unparse(cell.tree)
+    # A closing semicolon hides the value of the cell's last line in IPython: it changes what the run shows.
+    return text + ";" if text and cell.source.rstrip().endswith(";") else text
+
+
+def _syntax_error_line(cell: Cell) -> int | None:
+    try:
+        _parse(cell.python[0])
+    except SyntaxError as error:
+        return error.lineno
+    except (ValueError, RecursionError, MemoryError):
+        pass
+    return None
+
+
+_ASSIGNED = re.compile(r"(?P<target>[^=!%?]*=)\s*(?P<sign>[!%])(?P<rest>.*)")
+# Cell magics whose body is Python of the notebook.
+_PYTHON_CELL_MAGIC = re.compile(r"%%(time|capture|prun)\b(?!.*-[a-zA-Z]*c\b)")
+
+
+def _plain_python(source: str) -> tuple[str, ast.Module | None]:
+    """Replaces IPython's own syntax by the calls that it stands for, so that `ast` can read the cell.
+
+    Only a line on which Python's own parser stumbles is taken for IPython's, so a `%` or `!` within a string or an
+    expression stays. The calls are those of IPython.core.inputtransformer2.
+    """
+    lines = source.split("\n")
+    first = next((index for index, line in enumerate(lines) if line.strip()), None)
+    if first is not None and lines[first].startswith("%%"):
+        if not _PYTHON_CELL_MAGIC.match(lines[first]):
+            return source, None
+        lines[first] = _magic_call(lines[first][1:])
+    # One line is replaced each time, so this ends.
+    for _ in range(len(lines) + 1):
+        text = "\n".join(lines)
+        try:
+            return text, _parse(text)
+        except SyntaxError as error:
+            index = _ipython_line(lines, error.lineno)
+        except (ValueError, RecursionError, MemoryError):
+            return source, None
+        if index is None:
+            return source, None
+        # IPython joins lines that end in a backslash; the line count stays.
+        last = index
+        while lines[last].endswith("\\") and last + 1 < len(lines):
+            last += 1
+        joined = " ".join(line.rstrip("\\") if line.endswith("\\") else line for line in lines[index : last + 1])
+        lines[index : last + 1] = [_ipython_call(joined)] + [""] * (last - index)
+    return source, None
+
+
+def _ipython_line(lines: list[str], stumbled: int | None) -> int | None:
+    """The index of the line of IPython syntax at, or just above, the one where the parser stumbled."""
+    for index in range(min(stumbled or len(lines), len(lines)) - 1, -1, -1):
+        if _ipython_call(lines[index]) is not None:
+            return index
+        if lines[index].strip() and index < (stumbled or 0) - 2:
+            return None
+    return None
+
+
+def _ipython_call(line: str) -> str | None:
+    """The call that a line of IPython syntax stands for; None where the line is not of that kind."""
+    indent, text = line[: len(line) - len(line.lstrip())], line.strip()
+    if text.startswith("!"):
+        return f"{indent}get_ipython().system({text[1:].lstrip('!')!r})"
+    if text.startswith("%"):
+        return indent + _magic_call(text)
+    if text.startswith("?") or text.endswith("?"):
+        return f"{indent}get_ipython().run_line_magic('pinfo', {text.strip('?')!r})"
+    if match := _ASSIGNED.fullmatch(text):
+        call = (
+            f"get_ipython().getoutput({match['rest']!r})" if match["sign"] == "!" else _magic_call("%" + match["rest"])
+        )
+        return f"{indent}{match['target']} {call}"
+    return None
+
+
+def _magic_call(text: str) -> str:
+    name, _, rest = text.lstrip("%").partition(" ")
+    return f"get_ipython().run_line_magic({name!r}, {rest.strip()!r})"
+
+
+_TYPES = {
+    "int": int, "float": (int, float), "str": str, "bool": bool, "None": type(None),
+    "list": list, "List": list, "dict": dict, "Dict": dict,
+    # YAML has no such values, so these never fit: a list that arrives in their place is named.
+    "tuple": tuple, "Tuple": tuple, "set": set, "Set": set, "bytes": bytes, "complex": complex,
+}  # fmt: skip
+
+
+def _fits(annotation: ast.expr, value: object) -> bool | None:
+    """Whether a value is what an annotation says; None where the annotation is not understood."""
+    match annotation:
+        case ast.Constant(value=None):
+            return value is None
+        case ast.Constant(value=str(text)):
+            try:
+                return _fits(ast.parse(text, mode="eval").body, value)
+            except SyntaxError:
+                return None
+        case ast.Attribute(attr=name):
+            return _fits(ast.Name(id=name), value)
+        case ast.Name(id=name):
+            if name not in _TYPES:
+                return None
+            return isinstance(value, _TYPES[name]) and (not isinstance(value, bool) or name == "bool")
+        case ast.BinOp(left=left, op=ast.BitOr(), right=right):
+            return _any(_fits(left, value), _fits(right, value))
+        case ast.Subscript(value=ast.Name(id=name) | ast.Attribute(attr=name), slice=inner):
+            arguments = inner.elts if isinstance(inner, ast.Tuple) else [inner]
+            return _fits_generic(name, arguments, value)
+    return None
+
+
+def _fits_generic(name: str, arguments: list[ast.expr], value: object) -> bool | None:
+    match name:
+        case "Optional":
+            return value is None or _fits(arguments[0], value)
+        case "Union":
+            return _any(*(_fits(argument, value) for argument in arguments))
+        case "Literal":
+            literals = [argument.value for argument in arguments if isinstance(argument, ast.Constant)]
+            return any(type(value) is type(literal) and value == literal for literal in literals)
+        case "Annotated" | "Final":
+            return _fits(arguments[0], value)
+    own = _fits(ast.Name(id=name), value)
+    if own and isinstance(value, list):
+        return _all(*(_fits(arguments[0], item) for item in value))
+    if own and isinstance(value, dict) and len(arguments) == 2:
+        keys, values = arguments
+        return _all(*(_fits(keys, key) for key in value), *(_fits(values, item) for item in value.values()))
+    return own
+
+
+def _any(*verdicts: bool | None) -> bool | None:
+    return True if True in verdicts else None if None in verdicts else False
+
+
+def _all(*verdicts: bool | None) -> bool | None:
+    return False if False in verdicts else None if None in verdicts else True

@@ -1,0 +1,390 @@
+"""The project's params.yaml and dvc.yaml: its stages, their notebooks, and the parameters that each is given.
+
+Knows nothing of kernels. Does not import DVC, which takes a second: the few rules of its files that are needed here are
+those of https://doc.dvc.org/user-guide/project-structure/dvcyaml-files, and tests hold them against DVC itself.
+"""
+
+import itertools
+import json
+import re
+import shlex
+import tomllib
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from pipeline.notebook import Notebook, Parameter, contradiction
+
+PARAMS_FILE = "params.yaml"
+PIPELINE_FILE = "dvc.yaml"
+
+_INTERPOLATION = re.compile(r"(?<!\\)\$\{(.*?)\}")
+_PLAIN_TYPES = (str, int, float, bool, type(None))
+
+
+class ProjectError(Exception):
+    """A params.yaml or dvc.yaml that cannot be used; one line: file, place, cure."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of dvc.yaml, its variables filled in; a `foreach` or `matrix` stage comes once per item."""
+
+    name: str
+    """As DVC calls it: `train`, `train@Adelie`."""
+    cmd: tuple[str, ...]
+    """The command lines."""
+    params: list = field(default_factory=list)
+    """The `params:` list as it stands: keys of params.yaml, or `{file: keys}`."""
+    deps: tuple[str, ...] = ()
+
+    def calls(self, verb: str) -> tuple[str, str] | None:
+        """NOTEBOOK and OUTPUT of this stage's `python -m pipeline VERB NOTEBOOK OUTPUT`; None where it has none."""
+        for line in self.cmd:
+            if verb not in line:
+                continue
+            try:
+                words = shlex.split(line)
+            except ValueError:
+                continue
+            for index in range(len(words) - 4):
+                if words[index : index + 3] == ["-m", "pipeline", verb]:
+                    return words[index + 3], words[index + 4]
+        return None
+
+
+class Project:
+    """A project's folder.
+
+    Attributes:
+        root: the folder that holds dvc.yaml and params.yaml.
+    """
+
+    def __init__(self, root: str | Path = "."):
+        self.root = Path(root)
+        self._files = {}
+
+    def stages(self) -> Iterator[Stage]:
+        """All stages of dvc.yaml, in its order.
+
+        Raises:
+            ProjectError: dvc.yaml is not there, cannot be read, or uses a variable that is not defined.
+        """
+        pipeline = _mapping_of(self._load(PIPELINE_FILE), PIPELINE_FILE)
+        context = self._context(pipeline.get("vars"), {})
+        for name, definition in _mapping_of(pipeline.get("stages") or {}, f"{PIPELINE_FILE}: stages").items():
+            for full_name, body, own_context in _expand(name, _mapping_of(definition, f"stage `{name}`"), context):
+                own_context = self._context(body.get("vars"), own_context)
+                where = f"{PIPELINE_FILE}: stage `{full_name}`"
+                cmd = _filled(body.get("cmd") or [], own_context, where)
+                yield Stage(
+                    name=full_name,
+                    cmd=tuple(cmd.splitlines() if isinstance(cmd, str) else map(str, cmd)),
+                    params=_filled(body.get("params") or [], own_context, where),
+                    deps=tuple(map(str, _filled(body.get("deps") or [], own_context, where))),
+                )
+
+    def stage(self, name: str) -> Stage:
+        """The stage that DVC calls `name` (the DVC_STAGE of a running stage).
+
+        Raises:
+            ProjectError: there is none.
+        """
+        for stage in self.stages():
+            if stage.name == name:
+                return stage
+        raise ProjectError(f"{PIPELINE_FILE}: there is no stage `{name}`")
+
+    def stage_running(self, notebook: str, output: str) -> Stage:
+        """The stage whose command is `python -m pipeline run NOTEBOOK OUTPUT`.
+
+        Raises:
+            ProjectError: there is none.
+        """
+        for stage in self.stages():
+            if stage.calls("run") == (notebook, output):
+                return stage
+        raise ProjectError(
+            f"{PIPELINE_FILE}: no stage runs `python -m pipeline run {notebook} {output}`: "
+            "its `params:` list would say which values the notebook gets"
+        )
+
+    def parameters(self, stage: Stage, notebook: Notebook) -> tuple[dict[str, object], list[str]]:
+        """What the stage gives to its notebook: exactly what its `params:` list has DVC track.
+
+        An entry that is a mapping is a section: each of its keys is a parameter. Any other entry is itself a key, and so
+        is a mapping whose name the notebook has as a parameter. A parameter's name and its key differ in case at most.
+
+        Returns:
+            The values by the parameters' names in the notebook, and the problems, one line each with its cure; the
+            values are complete only where there are no problems.
+
+        Raises:
+            ProjectError: a file of parameters is not there or cannot be read.
+        """
+        parameters, problems = {}, []
+        for parameter in notebook.parameters:
+            if twin := parameters.get(parameter.key):
+                problems.append(
+                    f"{notebook.place(notebook.parameters_cell, parameter.line)}: "
+                    f"`{twin.name}` and `{parameter.name}` are the same key `{parameter.key}`: rename one"
+                )
+            parameters[parameter.key] = parameter
+        values, origins = {}, {}
+        for file, keys, value in self._given(stage, parameters, problems):
+            key = str(keys[-1]).lower()
+            where = f"{self._place(file, keys)}: `{'.'.join(map(str, keys))}`"
+            parameter = parameters.get(key)
+            if key in origins and origins[key] != where:
+                problems.append(
+                    f"{where} and {origins[key]} both define `{key}` for stage `{stage.name}`: "
+                    f"rename one, or list only the one wanted in the stage's `params:`"
+                )
+            elif parameter is None:
+                problems.append(_surplus(where, keys, stage, notebook))
+            elif (problem := _unfit(where, value, parameter, notebook)) is not None:
+                problems.append(problem)
+            origins.setdefault(key, where)
+            if parameter is not None:
+                values[parameter.name] = value
+        problems.extend(
+            _missing(parameter, stage, notebook) for key, parameter in parameters.items() if key not in origins
+        )
+        return values, problems
+
+    def _given(
+        self, stage: Stage, parameters: dict[str, Parameter], problems: list[str]
+    ) -> Iterator[tuple[str, tuple, object]]:
+        """File, path of keys and value of each parameter that the `params:` list names, once each."""
+        seen = set()
+        for file, entry in _entries(stage):
+            data = self._load(file)
+            for keys in [tuple(entry.split("."))] if entry is not None else [(key,) for key in data]:
+                try:
+                    value = _at(data, keys)
+                except LookupError:
+                    problems.append(
+                        f"{PIPELINE_FILE}: stage `{stage.name}` lists `{entry}` under `params:`, "
+                        f"but {file} has no such key: add it there or take it off the list"
+                    )
+                    continue
+                inner = [(*keys, key) for key in value] if isinstance(value, dict) else []
+                if str(keys[-1]).lower() not in parameters and isinstance(value, dict):
+                    found = inner
+                elif any(str(key[-1]).lower() in parameters for key in inner):
+                    problems.append(
+                        f"{self._place(file, keys)}: `{entry or keys[-1]}` may be meant as a parameter or as a section: "
+                        "the notebook has parameters of its name and of its keys; rename one"
+                    )
+                    continue
+                else:
+                    found = [keys]
+                for path in found:
+                    if (file, path) not in seen:
+                        seen.add((file, path))
+                        yield file, path, _at(data, path)
+
+    def _context(self, variables: list | None, outer: dict) -> dict:
+        """The variables that `${...}` may name: params.yaml, and what `vars:` adds."""
+        context = dict(outer)
+        if not context and (self.root / PARAMS_FILE).exists():
+            context.update(self._load(PARAMS_FILE))
+        for entry in variables or []:
+            if isinstance(entry, dict):
+                context.update(entry)
+            elif isinstance(entry, str):
+                # `file` or `file:key,key`; a colon may also stand behind a drive's letter.
+                file, _, keys = entry.partition(":") if not re.match(r"[A-Za-z]:[\\/]", entry) else (entry, "", "")
+                data = self._load(file)
+                context.update({key: data[key] for key in keys.split(",") if key in data} if keys else data)
+        return context
+
+    def _load(self, file: str) -> dict:
+        """A YAML, JSON or TOML file as DVC reads it, once."""
+        if file not in self._files:
+            path = self.root / file
+            try:
+                text = path.read_text(encoding="utf-8-sig")
+            except FileNotFoundError:
+                raise ProjectError(f"{file}: there is no such file here: run from the project's root") from None
+            except (OSError, UnicodeDecodeError) as error:
+                raise ProjectError(f"{file}: cannot be read: {error}") from None
+            data = _parse(text, file) or {}
+            self._files[file] = data
+            if file != PIPELINE_FILE:
+                for keys, value in _leaves(_mapping_of(data, file)):
+                    if not isinstance(value, _PLAIN_TYPES):
+                        raise ProjectError(_no_plain_value(self._place(file, keys), keys, value))
+        return self._files[file]
+
+    def _place(self, file: str, keys: tuple) -> str:
+        """`params.yaml:12`: the line of a key; the file alone where it is no YAML."""
+        if not file.endswith((".yaml", ".yml")):
+            return file
+        node = YAML(typ="safe", pure=True).compose((self.root / file).read_text(encoding="utf-8-sig"))
+        line = None
+        for key in keys:
+            for key_node, value_node in getattr(node, "value", None) or []:
+                if str(key_node.value) == str(key):
+                    line, node = key_node.start_mark.line + 1, value_node
+                    break
+            else:
+                break
+        return f"{file}:{line}" if line else file
+
+
+def _parse(text: str, file: str) -> object:
+    try:
+        if file.endswith((".yaml", ".yml")) or file == PIPELINE_FILE:
+            # The same loader as DVC's (dvc/utils/serialize/_yaml.py): YAML 1.2.
+            return YAML(typ="safe").load(text)
+        if file.endswith(".json"):
+            return json.loads(text)
+        if file.endswith(".toml"):
+            return tomllib.loads(text)
+    except MarkedYAMLError as error:
+        mark = error.problem_mark or error.context_mark
+        what = " ".join(str(error.problem or error.context).split())
+        if re.search(r"^(<<<<<<<|>>>>>>>)", text, re.MULTILINE):
+            what = "holds a merge conflict: keep one side of it and delete the marker lines"
+        raise ProjectError(f"{file}:{mark.line + 1}: {what}" if mark else f"{file}: {what}") from None
+    except (YAMLError, ValueError) as error:
+        raise ProjectError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
+    raise ProjectError(f"{file}: parameters are read from YAML, JSON and TOML files only")
+
+
+def _no_plain_value(place: str, keys: tuple, value: object) -> str:
+    key = ".".join(map(str, keys))
+    if hasattr(value, "isoformat"):
+        return f'{place}: `{key}` is an unquoted date, which DVC cannot track: quote it, as in "{value}"'
+    return f"{place}: `{key}` is a {type(value).__name__}, which DVC cannot track: quote it"
+
+
+def _leaves(value: object, keys: tuple = ()) -> Iterator[tuple[tuple, object]]:
+    """All values below mappings and lists, each with its path."""
+    if isinstance(value, dict):
+        for key, inner in value.items():
+            yield from _leaves(inner, (*keys, key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _leaves(inner, keys)
+    else:
+        yield keys, value
+
+
+def _mapping_of(value: object, what: str) -> dict:
+    if not isinstance(value, dict):
+        raise ProjectError(f"{what}: must be a mapping of `name: value`")
+    return value
+
+
+def _at(data: dict, keys: tuple) -> object:
+    """The value under a path of keys.
+
+    Raises:
+        LookupError: there is none.
+    """
+    for key in keys:
+        if not isinstance(data, dict):
+            raise LookupError(key)
+        # A key that reads as a number is one to YAML, and a string in a dotted path.
+        if key not in data:
+            key = next((own for own in data if str(own) == key), key)
+        data = data[key]
+    return data
+
+
+def _entries(stage: Stage) -> Iterator[tuple[str, str | None]]:
+    """File and key of each entry of a `params:` list; None stands for the whole file."""
+    for entry in stage.params:
+        if isinstance(entry, dict):
+            for file, keys in entry.items():
+                yield from ((file, str(key)) for key in keys) if keys else [(file, None)]
+        else:
+            yield PARAMS_FILE, str(entry)
+
+
+def _expand(name: str, definition: dict, context: dict) -> Iterator[tuple[str, dict, dict]]:
+    """Name, body and variables of each stage that a definition stands for (dvc/parsing/__init__.py)."""
+    if "foreach" in definition:
+        items = _filled(definition["foreach"] or [], context, f"{PIPELINE_FILE}: stage `{name}`")
+        body = _mapping_of(definition.get("do") or {}, f"{PIPELINE_FILE}: stage `{name}`: do")
+        if isinstance(items, dict):
+            pairs = [(_string(key), {"key": key, "item": item}) for key, item in items.items()]
+        elif any(isinstance(item, dict | list) for item in items):
+            pairs = [(str(index), {"item": item}) for index, item in enumerate(items)]
+        else:
+            pairs = [(_string(item), {"item": item}) for item in items]
+    elif "matrix" in definition:
+        axes = _mapping_of(
+            _filled(definition["matrix"], context, f"{PIPELINE_FILE}: stage `{name}`"), f"stage `{name}`"
+        )
+        body, pairs = definition, []
+        for combination in itertools.product(*(enumerate(values) for values in axes.values())):
+            item = {axis: value for axis, (_, value) in zip(axes, combination, strict=True)}
+            key = "-".join(
+                f"{axis}{index}" if isinstance(value, dict | list) else _string(value)
+                for axis, (index, value) in zip(axes, combination, strict=True)
+            )
+            pairs.append((key, {"key": key, "item": item}))
+    else:
+        yield name, definition, context
+        return
+    for key, variables in pairs:
+        yield f"{name}@{key}", body, {**context, **variables}
+
+
+def _filled(value: object, context: dict, where: str) -> object:
+    """A value of dvc.yaml with each `${...}` replaced (dvc/parsing/interpolate.py)."""
+    if isinstance(value, dict):
+        return {_filled(key, context, where): _filled(inner, context, where) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_filled(inner, context, where) for inner in value]
+    if not isinstance(value, str) or "${" not in value:
+        return value
+    if whole := _INTERPOLATION.fullmatch(value):
+        return _variable(whole[1], context, where)
+    return _INTERPOLATION.sub(lambda match: _string(_variable(match[1], context, where)), value).replace("\\${", "${")
+
+
+def _variable(expression: str, context: dict, where: str) -> object:
+    value = context
+    for name in re.findall(r"[^.\[\]]+", expression.strip()):
+        try:
+            value = value[int(name)] if isinstance(value, list) else _at(value, (name,))
+        except (LookupError, ValueError):
+            raise ProjectError(f"{where}: `${{{expression}}}` is not defined in {PARAMS_FILE} or `vars:`") from None
+    return value
+
+
+def _string(value: object) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def _surplus(where: str, keys: tuple, stage: Stage, notebook: Notebook) -> str:
+    cell = notebook.parameters_cell
+    place = f"the parameters cell (cell {cell.number}) of {notebook.path}" if cell else notebook.path
+    return (
+        f"{where} is given to stage `{stage.name}`, but {place} does not assign `{keys[-1]}`: "
+        f"add it there, or list in the stage's `params:` only the keys that the notebook uses"
+    )
+
+
+def _missing(parameter: Parameter, stage: Stage, notebook: Notebook) -> str:
+    sections = ", ".join(entry or file for file, entry in _entries(stage)) or "none"
+    return (
+        f"{notebook.place(notebook.parameters_cell, parameter.line)}: parameter `{parameter.name}` has no key "
+        f"`{parameter.key}` in what stage `{stage.name}` lists under `params:` ({sections}): "
+        f"add `{parameter.key}: ...` to {PARAMS_FILE}, in one of these sections"
+    )
+
+
+def _unfit(where: str, value: object, parameter: Parameter, notebook: Notebook) -> str | None:
+    wanted = contradiction(parameter.annotation, value)
+    if wanted is None:
+        return None
+    place = notebook.place(notebook.parameters_cell, parameter.line)
+    return f"{where} is {value!r} ({type(value).__name__}), but {place} says `{parameter.name}: {wanted}`: change one of them"

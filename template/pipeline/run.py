@@ -1,0 +1,384 @@
+"""`python -m pipeline run NOTEBOOK OUTPUT`: executes a notebook with the parameters that its stage in dvc.yaml lists."""
+
+import argparse
+import contextlib
+import copy
+import os
+import re
+import signal
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+
+from pipeline import files
+from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read
+from pipeline.project import Project, ProjectError, Stage
+
+SAVE_EVERY = 30.0
+"""Seconds between two saves of the notebook while it runs."""
+
+
+def main(argv: list[str]) -> int:
+    """Checks, executes and writes the executed notebook to OUTPUT, however the run ends.
+
+    Returns the exit code: 0, 1 where the run was refused or a cell failed, 128 + the signal that ended it.
+    """
+    parser = argparse.ArgumentParser(prog="python -m pipeline run", description=__doc__.partition(": ")[2])
+    parser.add_argument("notebook", metavar="NOTEBOOK")
+    parser.add_argument("output", metavar="OUTPUT", help="where the executed notebook goes")
+    arguments = parser.parse_args(argv)
+    try:
+        notebook = read(arguments.notebook)
+        project = Project()
+        # DVC names the stage that it runs; by hand it is found by its command.
+        name = os.environ.get("DVC_STAGE")
+        stage = project.stage(name) if name else project.stage_running(arguments.notebook, arguments.output)
+        problems = [*notebook.problems()]
+        values, more = ({}, []) if problems else project.parameters(stage, notebook)
+        problems += more + (_stale_code(project, stage, notebook) if name else [])
+    except (NotebookError, ProjectError) as error:
+        problems = [str(error)]
+    if problems:
+        print("\n".join(problems), file=sys.stderr)
+        return 1
+    run = _Run(notebook, values, arguments.output)
+    code = run.execute()
+    if code == 0 and name and (changed := _changed_meanwhile(stage, notebook, values)):
+        print(changed, file=sys.stderr)
+        return 1
+    return code
+
+
+def _stale_code(project: Project, stage: Stage, notebook: Notebook) -> list[str]:
+    """A code file among the stage's deps that is not the notebook's code: DVC would record the wrong one."""
+    for other in project.stages():
+        match other.calls("code"):
+            case (source, target) if source == notebook.path and target in stage.deps and Path(target).exists():
+                if Path(target).read_text(encoding="utf-8") != notebook.code():
+                    return [f"{notebook.path}: changed since {target} was written: run `dvc repro` again, without -s"]
+    return []
+
+
+def _changed_meanwhile(stage: Stage, notebook: Notebook, values: dict[str, object]) -> str | None:
+    """DVC reads params.yaml again after the run, and would record values that the notebook never saw."""
+    try:
+        now, problems = Project().parameters(stage, notebook)
+    except ProjectError as error:
+        now, problems = None, [str(error)]
+    if problems or repr(now) != repr(values):
+        return f"params.yaml changed while {notebook.path} ran: the run used the old values; run `dvc repro` again"
+    return None
+
+
+class _Stopped(BaseException):
+    """A signal asks the run to end."""
+
+    def __init__(self, number: int):
+        self.number = number
+
+
+class _Run:
+    """One execution of a notebook by Papermill."""
+
+    def __init__(self, notebook: Notebook, values: dict[str, object], output: str):
+        self.notebook = notebook
+        self.values = values
+        self.output = output
+        self.executed = None
+        """The notebook in execution, once Papermill has made it."""
+        self.current = None
+        """The index in it of the cell that runs."""
+        self.kernel_group = None
+        """The process group of the kernel."""
+        self.stopping = False
+        self.saved = time.monotonic()
+
+    def execute(self) -> int:
+        """Runs all cells, reports what went wrong, and returns the exit code."""
+        failure = None
+        with _signals_as_exceptions():
+            try:
+                self._execute_with_papermill()
+            except (_Stopped, KeyboardInterrupt) as stop:
+                failure = stop
+            except Exception as error:  # what it means is read off the notebook: the exception's text is for developers
+                failure = error
+        if self.executed is not None:
+            files.write(self.output, _as_text(self.executed))
+        code = self._report(failure)
+        if code and self.kernel_group and hasattr(os, "killpg"):
+            # What the notebook started must not outlive a run that failed.
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(self.kernel_group, signal.SIGKILL)
+        return code
+
+    def _execute_with_papermill(self) -> None:
+        # These imports take half a second: not before all is known to be well.
+        import logging
+
+        import nbformat
+        from papermill.engines import NBClientEngine, papermill_engines
+        from papermill.execute import execute_notebook
+        from papermill.translators import PythonTranslator, papermill_translators
+
+        run = self
+
+        class Engine(NBClientEngine):
+            """Papermill's engine, with a notebook that can be had when the run fails, and saved now and then."""
+
+            @classmethod
+            def execute_notebook(cls, *args, **kwargs):
+                super().execute_notebook(*args, **kwargs)
+                # Papermill would now look for errors and write the notebook once more: both are done here.
+                return nbformat.v4.new_notebook()
+
+            @classmethod
+            def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
+                run.executed = nb_man.nb
+                run.executed.metadata.papermill.pop("parameters", None)
+                # Papermill saves at each cell's start and end: with large outputs that takes longer than the cells.
+                nb_man.save = lambda **_: run.save_now_and_then()
+                super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
+
+        class Translator(PythonTranslator):
+            """Papermill's way to write a value as Python, with keys of mappings that keep their type."""
+
+            @classmethod
+            def translate_dict(cls, val):
+                return "{" + ", ".join(f"{cls.translate(key)}: {cls.translate(val[key])}" for key in val) + "}"
+
+        papermill_engines.register("pipeline", Engine)
+        papermill_translators.register("python", Translator)
+        # Its messages are about itself; ours come from the notebook.
+        logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)
+
+        terminal = sys.stderr.isatty()
+        with tempfile.TemporaryDirectory(prefix="kernel", ignore_cleanup_errors=True) as folder:
+            execute_notebook(
+                nbformat.from_dict(_without_outputs(self.notebook)),
+                None,
+                self.values,
+                engine_name="pipeline",
+                kernel_name="python3",
+                language="python",
+                progress_bar={"desc": Path(self.notebook.path).stem} if terminal else False,
+                stdout_file=None if terminal else sys.stdout,
+                stderr_file=None if terminal else sys.stderr,
+                start_timeout=300,
+                kernel_manager_class=_kernel_class(self, folder),
+                on_cell_execute=self.note_current,
+                coalesce_streams=True,
+                record_timing=False,
+            )
+
+    def note_current(self, cell, cell_index: int) -> None:
+        """Remembers which cell runs (a hook of nbclient's)."""
+        self.current = cell_index
+
+    def save_now_and_then(self) -> None:
+        """Saves the notebook as far as it got, so that a long run can be looked at."""
+        if time.monotonic() - self.saved >= SAVE_EVERY:
+            files.write(self.output, _as_text(self.executed))
+            self.saved = time.monotonic()
+
+    def _report(self, failure: BaseException | None) -> int:
+        path = self.notebook.path
+        match failure:
+            case _Stopped(number=number):
+                print(f"{path}: stopped{self._where()} by {signal.Signals(number).name}", file=sys.stderr)
+                return 128 + number
+            case KeyboardInterrupt():
+                print(f"{path}: stopped{self._where()} by Ctrl-C", file=sys.stderr)
+                return 128 + signal.SIGINT
+        cells = self.executed.cells if self.executed is not None else []
+        for index, cell in enumerate(cells):
+            tags = cell.metadata.get("tags", [])
+            for output in cell.get("outputs", []):
+                if output.output_type == "error" and "raises-exception" not in tags:
+                    return self._report_error(index, cell, output)
+        never_ran = [
+            self._number(index) for index, cell in enumerate(cells)
+            if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None
+            and index != self.current and SKIPPED_TAG not in cell.metadata.get("tags", [])
+        ]  # fmt: skip
+        if type(failure).__name__ == "DeadKernelError" or (never_ran and failure is None):
+            print(
+                f"{path}: the kernel died{self._where()}: out of memory, or ended by the code{_never(never_ran)}",
+                file=sys.stderr,
+            )
+            return 1
+        if failure is not None:
+            what = str(failure).strip() or type(failure).__name__
+            print(f"{path}: cannot be run{self._where()}: {what}", file=sys.stderr)
+            return 1
+        return 0
+
+    def _report_error(self, index: int, cell, output) -> int:
+        place = f"{self.notebook.path}: cell {self._number(index)}"
+        if output.ename == "SystemExit":
+            never_ran = [
+                self._number(later) for later, other in enumerate(self.executed.cells)
+                if later > index and other.cell_type == "code" and other.source.strip()
+            ]  # fmt: skip
+            print(
+                f"{place}: called sys.exit({output.evalue}){_never(never_ran)}: a run must reach the notebook's end",
+                file=sys.stderr,
+            )
+            return 1
+        traceback = "\n".join(output.traceback)
+        plain = _without_colour(traceback)
+        # IPython names the cell by its count: the first frame of this cell is the line that failed.
+        frame = re.search(rf"Cell In\[{cell.execution_count}\], line (\d+)", plain)
+        source = cell.source.splitlines()
+        line = int(frame[1]) if frame and int(frame[1]) <= len(source) else None
+        print(f"{place}{f', line {line}' if line else ''}: {output.ename}: {output.evalue}", file=sys.stderr)
+        if line:
+            print(f"    {source[line - 1].strip()}", file=sys.stderr)
+        print(f"\n{traceback if sys.stderr.isatty() else plain}", file=sys.stderr)
+        return 1
+
+    def _where(self) -> str:
+        return f" in cell {self._number(self.current)}" if self.current is not None else ""
+
+    def _number(self, index: int) -> int:
+        """A cell's number in the notebook as the person has it, without the cell that Papermill put in."""
+        ours = [cell for cell in self.executed.cells[:index] if INJECTED_TAG not in cell.metadata.get("tags", [])]
+        own = [cell.number for cell in self.notebook.cells]
+        return own[min(len(ours), len(own) - 1)]
+
+
+def _never(numbers: list[int]) -> str:
+    if not numbers:
+        return ""
+    cells = f"cell {numbers[0]}" if len(numbers) == 1 else f"cells {', '.join(map(str, numbers))}"
+    return f": {cells} never ran"
+
+
+@contextlib.contextmanager
+def _signals_as_exceptions():
+    """Within, SIGTERM and the death of the parent raise _Stopped, so that the kernel is ended and the notebook kept."""
+
+    def stop(number, frame):
+        raise _Stopped(number)
+
+    def watch(parent):
+        # DVC ended by a signal leaves its stage running; nobody would record what it makes.
+        while not ended.wait(1):
+            if os.getppid() != parent:
+                os.kill(os.getpid(), signal.SIGTERM)
+                return
+
+    old = signal.signal(signal.SIGTERM, stop)
+    ended = threading.Event()
+    if os.name == "posix":
+        threading.Thread(target=watch, args=[os.getppid()], daemon=True).start()
+    try:
+        yield
+    finally:
+        ended.set()
+        signal.signal(signal.SIGTERM, old)
+
+
+def _kernel_class(run: _Run, folder: str):
+    """A kernel manager for the Python that runs this, whatever kernels this machine has registered."""
+    from jupyter_client import AsyncKernelManager
+    from jupyter_client.kernelspec import KernelSpec
+
+    # Its log, which would tell of the interrupt that begins each shutdown, says nothing about the notebook.
+    # Without the debugger's `-Xfrozen_modules=off` of the stock kernel: nobody debugs a run, and it starts sooner.
+    spec = KernelSpec(
+        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"],
+        display_name="Python 3",
+        language="python",
+        env={
+            # No start-up files of one person's own, and one order for sets of strings: equal runs everywhere.
+            "IPYTHONDIR": folder,
+            "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
+        },
+    )
+    # Sockets in the file system: no port to lose to a kernel started at the same moment, nothing to encrypt. Windows
+    # has none for ZeroMQ, and a path has room for about 100 characters.
+    transport = "ipc" if os.name == "posix" and len(folder) < 80 else "tcp"
+
+    class Kernel(AsyncKernelManager):
+        kernel_spec = spec
+
+        def __init__(self, **kwargs):
+            super().__init__(
+                **{**kwargs, "transport": transport, "connection_file": os.path.join(folder, "kernel.json")}
+            )
+
+        async def start_kernel(self, **kwargs):
+            await super().start_kernel(**kwargs)
+            run.kernel_group = self.provisioner.pgid
+
+        async def shutdown_kernel(self, now=False, restart=False):
+            # A kernel that is busy would not answer a polite request.
+            await super().shutdown_kernel(
+                now=now or sys.exc_info()[0] in (_Stopped, KeyboardInterrupt), restart=restart
+            )
+
+    return Kernel
+
+
+def _without_outputs(notebook: Notebook) -> dict:
+    """The notebook as Papermill gets it: with stable ids, without outputs and what an earlier run put in."""
+    document = {key: value for key, value in notebook.document.items() if key != "cells"}
+    document = copy.deepcopy(document) | {"nbformat_minor": max(5, document.get("nbformat_minor") or 0), "cells": []}
+    document.setdefault("metadata", {}).pop("papermill", None)
+    for cell in notebook.cells:
+        raw = notebook.document["cells"][cell.number - 1]
+        metadata = {
+            key: value for key, value in (raw.get("metadata") or {}).items() if key not in ("papermill", "execution")
+        }
+        new = {
+            "id": raw.get("id") or f"cell-{cell.number}",
+            "cell_type": cell.type,
+            "metadata": copy.deepcopy(metadata),
+            "source": cell.source,
+        }
+        if cell.type == "code":
+            new |= {"outputs": [], "execution_count": None}
+        elif "attachments" in raw:
+            new["attachments"] = copy.deepcopy(raw["attachments"])
+        document["cells"].append(new)
+    return document
+
+
+def _as_text(executed) -> str:
+    """The executed notebook as a file that is the same after each equal run: no clock, no random id, no process id."""
+    from nbformat import v4
+
+    document = copy.copy(executed)
+    document.metadata = {key: value for key, value in executed.metadata.items() if key != "papermill"}
+    document.cells = []
+    for cell in executed.cells:
+        cell = copy.copy(cell)
+        cell.metadata = {key: value for key, value in cell.metadata.items() if key != "papermill" and value != []}
+        if INJECTED_TAG in cell.metadata.get("tags", []):
+            cell.id = INJECTED_TAG
+        cell.outputs = [_without_process(output) for output in cell.outputs] if "outputs" in cell else None
+        if cell.outputs is None:
+            del cell["outputs"]
+        document.cells.append(cell)
+    return v4.writes_json(document) + "\n"
+
+
+def _without_process(output):
+    """Warnings and tracebacks name a cell by a temporary file, in a folder that is named after the process."""
+
+    def shortened(text: str) -> str:
+        return re.sub(re.escape(os.path.join(tempfile.gettempdir(), "ipykernel_")) + r"\d+[/\\]", "cell-", text)
+
+    output = copy.copy(output)
+    if output.output_type == "stream":
+        output.text = shortened(output.text)
+    elif output.output_type == "error":
+        output.traceback = [shortened(line) for line in output.traceback]
+    return output
+
+
+def _without_colour(text: str) -> str:
+    return re.sub(r"\x1b\[[0-9;]*m", "", text)

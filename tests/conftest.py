@@ -1,0 +1,152 @@
+"""One environment and one project that has run, made once; each test works in a copy of its own."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import copier
+import pytest
+from ruamel.yaml import YAML
+
+TEMPLATE = Path(__file__).parents[1]
+
+
+@dataclass
+class Workspace:
+    """A folder with a project, and the environment variables to work in it."""
+
+    path: Path
+    environ: dict[str, str]
+
+    def run(self, *command: str, check: bool = True, **kwargs) -> subprocess.CompletedProcess:
+        """Runs a command in the project, both output streams in `stdout`."""
+        done = subprocess.run(
+            command, cwd=self.path, env=self.environ, text=True, encoding="utf-8", stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT, **{"timeout": 300, "stdin": subprocess.DEVNULL} | kwargs,
+        )  # fmt: skip
+        assert not check or done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
+        return done
+
+    def pipeline(self, *arguments: str, check: bool = True, **kwargs) -> subprocess.CompletedProcess:
+        """Runs `python -m pipeline ...` with the project's Python."""
+        return self.run("python", "-m", "pipeline", *arguments, check=check, **kwargs)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.path / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text, encoding="utf-8", newline="\n")
+        return path
+
+    def read(self, name: str) -> str:
+        return (self.path / name).read_text(encoding="utf-8")
+
+    def replace(self, name: str, old: str, new: str) -> None:
+        """Replaces the one place where `old` stands."""
+        text = self.read(name)
+        assert text.count(old) == 1, f"{old!r} stands {text.count(old)} times in {name}"
+        self.write(name, text.replace(old, new))
+
+
+def notebook(*cells: object, language: str = "python") -> str:
+    """A notebook's text. The first cell, a string, is tagged `parameters`; a cell may also be a mapping that overrides."""
+    made = []
+    for number, cell in enumerate(cells):
+        base = {"cell_type": "code", "id": f"c{number}", "metadata": {}, "outputs": [], "execution_count": None}
+        if isinstance(cell, str):
+            base |= {"source": cell, "metadata": {"tags": ["parameters"]} if number == 0 else {}}
+        else:
+            base |= cell
+        if base["cell_type"] != "code":
+            del base["outputs"], base["execution_count"]
+        made.append(base)
+    metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": language}}
+    return json.dumps({"cells": made, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"
+
+
+@pytest.fixture(scope="session")
+def environ(tmp_path_factory) -> dict[str, str]:
+    """Variables for all that tests start: one shared environment, no settings of the person's own."""
+    own = tmp_path_factory.mktemp("home")
+    environment = tmp_path_factory.mktemp("environment") / "venv"
+    (own / "gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n")
+    (own / "copier.yml").write_text("{}\n")
+    variables = {
+        name: value
+        for name, value in os.environ.items()
+        if name not in ("VIRTUAL_ENV", "PYTHONPATH", "DVC_STAGE") and not name.startswith("GIT_")
+    }
+    return variables | {
+        "UV_PROJECT_ENVIRONMENT": str(environment),
+        "PATH": os.pathsep.join([str(environment / ("Scripts" if os.name == "nt" else "bin")), variables["PATH"]]),
+        "GIT_CONFIG_GLOBAL": str(own / "gitconfig"),
+        "COPIER_SETTINGS_PATH": str(own / "copier.yml"),
+        "DVC_GLOBAL_CONFIG_DIR": str(own),
+        "DVC_SITE_CACHE_DIR": str(own / "site"),
+        "PYTHONDONTWRITEBYTECODE": "1",
+    }
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory) -> Path:
+    """The template as it lies here, committed in a clone, so that a dirty checkout is tested as it is."""
+    clone = tmp_path_factory.mktemp("template") / "template"
+    ignore = shutil.ignore_patterns(".git", ".venv", "__pycache__", ".*_cache", ".hypothesis")
+    shutil.copytree(TEMPLATE, clone, ignore=ignore)
+    for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "as it is"]):
+        subprocess.run(
+            ["git", "-c", "user.name=Ada", "-c", "user.email=ada@example.com", *command], cwd=clone, check=True
+        )
+    return clone
+
+
+@pytest.fixture(scope="session")
+def made(template, environ, tmp_path_factory) -> Workspace:
+    """A project as `copier copy --trust --defaults` leaves it, set up, run and committed. Not to be changed."""
+    # A folder's name as people have it: with a space and an umlaut.
+    path = tmp_path_factory.mktemp("made") / "Müller penguins"
+    command = [sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "--quiet", str(template), str(path)]
+    done = subprocess.run(
+        command, env=environ, text=True, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == 0, done.stdout
+    workspace = Workspace(path, environ)
+    assert "Start of the project" in workspace.run("git", "log", "--oneline").stdout, done.stdout
+    return workspace
+
+
+@pytest.fixture
+def project(made, tmp_path) -> Workspace:
+    """A copy of the made project, to work in."""
+    path = tmp_path / made.path.name
+    shutil.copytree(made.path, path, symlinks=True)
+    return Workspace(path, made.environ)
+
+
+@pytest.fixture
+def bare(made, tmp_path) -> Workspace:
+    """The pipeline's code alone: a test writes the notebook, params.yaml and dvc.yaml that it is about."""
+    shutil.copytree(
+        TEMPLATE / "template" / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__")
+    )
+    return Workspace(tmp_path, made.environ)
+
+
+@pytest.fixture
+def render(template, tmp_path, monkeypatch, environ):
+    """Renders the template with some answers, without tasks; an answer that is no question is an error."""
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", environ["COPIER_SETTINGS_PATH"])
+
+    def render(folder: str = "penguins", **answers) -> Path:
+        copier_yml = YAML(typ="safe").load(template / "copier.yml")
+        questions = {name for name in copier_yml if not name.startswith("_")}
+        assert answers.keys() <= questions, f"no question: {answers.keys() - questions}"
+        copier.run_copy(
+            str(template), tmp_path / folder, data={"setup": False, **answers}, defaults=True, unsafe=True, quiet=True
+        )
+        return tmp_path / folder
+
+    return render

@@ -1,0 +1,206 @@
+"""A made project, used as its owner uses it."""
+
+import json
+import os
+import re
+import shutil
+import subprocess
+
+import pytest
+from ruamel.yaml import YAML
+
+LOCK, NOTEBOOK = "dvc.lock", "notebooks/penguins.ipynb"
+
+
+def ran(output: str) -> list[str]:
+    """The stages that a `dvc repro` ran."""
+    return re.findall(r"Running stage '(.*)'", output)
+
+
+def edit_notebook(project, change) -> None:
+    document = json.loads(project.read(NOTEBOOK))
+    for one in document["cells"]:
+        one["source"] = "".join(one["source"])
+    change(document)
+    project.write(NOTEBOOK, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+
+
+def cell(document: dict, identity: str) -> dict:
+    return next(cell for cell in document["cells"] if cell["id"] == identity)
+
+
+def execute_in_editor(project) -> None:
+    """Runs and saves the notebook as an editor does: in its own folder."""
+    subprocess.run(
+        ["jupyter", "execute", "--inplace", "penguins.ipynb"], cwd=project.path / "notebooks", env=project.environ,
+        check=True, capture_output=True,
+    )  # fmt: skip
+
+
+def test_it_has_run(made):
+    metrics = YAML(typ="safe").load(made.read("outputs/metrics.yaml"))
+    assert list(metrics) == ["accuracy", "precision", "recall", "f1"]
+    assert all(0.85 <= value < 1 for value in metrics.values())
+    for name in ("model.joblib", "train_history.png", "confusion_matrix.png", "penguins.ipynb"):
+        assert (made.path / "outputs" / name).stat().st_size > 1000
+    assert len(made.read("data/processed/penguins.csv").splitlines()) == 343
+    assert made.run("git", "status", "--porcelain").stdout == ""
+    assert made.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+
+
+def test_it_passes_its_own_hooks_unchanged(made):
+    done = made.run("uv", "run", "pre-commit", "run", "--all-files")
+    assert "Failed" not in done.stdout
+    assert made.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_configuration(made):
+    assert made.run("dvc", "config", "core.analytics").stdout.strip() == "false"
+    assert made.run("dvc", "config", "core.autostage").stdout.strip() == "true"
+    for hook in ("pre-commit", "pre-push", "post-checkout"):
+        assert (made.path / ".git" / "hooks" / hook).exists()
+    assert "lakeFS.lakefs-dvc" in made.read(".vscode/extensions.json")
+    assert "data/external.dvc" in made.run("git", "ls-files").stdout
+    assert "data/external/penguins.csv" not in made.run("git", "ls-files").stdout
+
+
+def test_repro_runs_nothing_twice_and_is_repeatable(project):
+    assert ran(project.run("dvc", "repro").stdout) == []
+    before = project.read(LOCK)
+    assert ran(project.run("dvc", "repro", "--force").stdout) == ["code@penguins", "run_notebook"]
+    assert project.read(LOCK) == before
+
+
+def test_a_save_with_outputs_reruns_the_code_stage_only_and_commits_clean(project, tmp_path):
+    project.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git"))
+    project.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
+    project.run("dvc", "remote", "add", "--default", "store", str(tmp_path / "store"))
+    execute_in_editor(project)
+    edit_notebook(project, lambda document: cell(document, "title").update(source="# Another title"))
+    assert "epoch 15" in project.read(NOTEBOOK)
+    assert ran(project.run("dvc", "repro").stdout) == ["code@penguins"]
+    # The hooks strip the outputs and renew the record, and ask to have a second look, as hooks do.
+    assert project.run("git", "commit", "--all", "--message", "edit", check=False).returncode == 1
+    project.run("git", "commit", "--all", "--message", "edit")
+    assert "epoch 15" not in project.read(NOTEBOOK)
+    assert "up to date" in project.run("dvc", "status").stdout
+    project.run("git", "push", "--quiet", "origin", "main")  # its hook pushes the data
+    clone = tmp_path / "clone"
+    project.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(clone))
+    there = type(project)(clone, project.environ)
+    assert "fetched data and results" in there.pipeline("setup").stdout
+    assert "up to date" in there.run("dvc", "status").stdout
+    assert there.read("outputs/penguins.ipynb") == project.read("outputs/penguins.ipynb")
+
+
+def test_a_clone_without_a_remote_for_data_says_so(project, tmp_path):
+    project.run("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
+    done = type(project)(tmp_path / "clone", project.environ).pipeline("setup", check=False)
+    assert done.returncode == 1
+    assert (
+        "data: data/external is not here, and no DVC remote says where it is; in the checkout that has it:"
+        in done.stdout
+    )
+
+
+def test_git_push_works_without_a_remote_for_data(project, tmp_path):
+    project.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git"))
+    project.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
+    project.run("git", "push", "--quiet", "origin", "main")
+
+
+def test_code_and_values_rerun_the_notebook(project):
+    def comment(document):
+        cell(document, "train")["source"] += "\n# a comment\n"
+
+    edit_notebook(project, comment)
+    assert ran(project.run("dvc", "repro").stdout) == ["code@penguins"]
+    edit_notebook(
+        project, lambda document: cell(document, "train").update(source=cell(document, "train")["source"] + "\n1")
+    )
+    assert ran(project.run("dvc", "repro").stdout) == ["code@penguins", "run_notebook"]
+    project.replace("params.yaml", "epochs: 15", "epochs: 2")
+    done = project.run("dvc", "repro")
+    assert ran(done.stdout) == ["run_notebook"]
+    # No terminal here: what the notebook prints comes through.
+    assert "epoch 2: loss" in done.stdout and "epoch 3" not in done.stdout
+
+
+def test_a_prefilled_cell_does_not_count(project):
+    """The values in the parameters cell are for editors."""
+
+    def other_default(document):
+        parameters = cell(document, "parameters")
+        parameters["source"] = parameters["source"].replace("EPOCHS: int = 15", "EPOCHS: int = 3")
+
+    edit_notebook(project, other_default)
+    assert ran(project.run("dvc", "repro").stdout) == ["code@penguins"]
+
+
+@pytest.mark.parametrize("how", [[], ["--temp"], ["--queue"]], ids=["here", "temp", "queue"])
+def test_experiments(made, tmp_path, how):
+    # DVC 3.67 cannot make a folder for an experiment below one whose name is not ASCII (configobj writes ASCII).
+    project = type(made)(tmp_path / "my penguins", made.environ)
+    shutil.copytree(made.path, project.path)
+    project.run("dvc", "exp", "run", *how, "--name", "longer", "-S", "train.epochs=2")
+    if how == ["--queue"]:
+        project.run("dvc", "exp", "run", "--run-all")
+    shown = json.loads(project.run("dvc", "exp", "show", "--json", "--no-pager").stdout)
+    experiments = [rev for branch in shown for group in branch["experiments"] or [] for rev in group["revs"]]
+    data = next(rev["data"] for rev in experiments if rev["name"] == "longer")
+    assert data["params"]["params.yaml"]["data"]["train"]["epochs"] == 2
+    assert data["metrics"]["outputs/metrics.yaml"]["data"]["accuracy"] < 0.9
+
+
+def test_setup_again_changes_nothing(project):
+    done = project.pipeline("setup")
+    assert "was there before" in done.stdout or "commit when you like" in done.stdout
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_setup_commits_nothing_in_a_repository_of_the_persons_own(made, tmp_path):
+    shutil.copytree(made.path, tmp_path / "p", ignore=shutil.ignore_patterns(".git", "dvc.lock", "external.dvc"))
+    project = type(made)(tmp_path / "p", made.environ)
+    project.run("git", "init", "--quiet")
+    done = project.pipeline("setup")
+    assert "nothing will be committed" in done.stdout
+    assert project.run("git", "rev-parse", "--verify", "HEAD", check=False).returncode != 0
+    assert (project.path / "dvc.lock").exists()
+
+
+def test_setup_goes_on_after_a_step_that_failed(made, tmp_path):
+    shutil.copytree(made.path, tmp_path / "p", ignore=shutil.ignore_patterns(".git", "dvc.lock"))
+    project = type(made)(tmp_path / "p", dict(made.environ))
+    python = shutil.which("python", path=made.environ["PATH"])
+    without_uv = made.environ | {"PATH": os.pathsep.join(["/usr/bin", "/bin"])}
+    without_uv.pop("UV", None)
+    done = subprocess.run(
+        [python, "-m", "pipeline", "setup"], cwd=project.path, env=without_uv, text=True, capture_output=True
+    )
+    assert done.returncode == 1
+    assert "environment: uv is not installed: pip install uv, then uv run python -m pipeline setup\n" in done.stderr
+    offline = {
+        "UV_OFFLINE": "1",
+        "UV_CACHE_DIR": str(tmp_path / "empty"),
+        "UV_PROJECT_ENVIRONMENT": str(tmp_path / "new"),
+    }
+    project.environ |= offline
+    done = project.pipeline("setup", check=False)
+    assert done.returncode == 1
+    assert (
+        "environment: `uv sync --quiet` failed; later: see uv's message above; with a network again, uv run"
+        in done.stdout
+    )
+    project.environ = dict(made.environ)
+    project.environ["GIT_CONFIG_GLOBAL"] = os.devnull
+    project.environ |= {
+        "EMAIL": "",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "user.useConfigOnly",
+        "GIT_CONFIG_VALUE_0": "true",
+    }
+    done = project.pipeline("setup", check=False)
+    assert done.returncode == 1 and "first commit: git does not know you: git config" in done.stdout
+    project.environ = made.environ
+    assert "committed the project" in project.pipeline("setup").stdout
+    assert project.run("git", "status", "--porcelain").stdout == ""

@@ -1,0 +1,396 @@
+"""`python -m pipeline run`: exact values, refusals, and the ways to die. Real kernels, real `dvc`."""
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import psutil
+import pytest
+from conftest import notebook
+from hypothesis import given
+from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
+from pipeline import notebook as notebooks
+from pipeline import run
+from pipeline.project import Project
+
+# The table of what a shell line loses, as YAML text; and lists and mappings.
+EXACT = """\
+a_true: true
+a_false: false
+small: 1e-05
+large: 1e5
+no_word: no
+on_word: on
+time: 12:30:00
+octal: 010
+agent: "007"
+underscore: "1_000"
+version: "3.10"
+exponent: "1e3"
+nan_word: "nan"
+true_word: "True"
+none_word: "None"
+home: "$HOME"
+command: "a;echo x"
+words: hello world
+empty: ""
+colour: "#ff0000"
+pair: "a: b"
+quote: "it's"
+double: 'say "so"'
+newline: "one\\ntwo"
+backslash: 'a\\b'
+braces: "{x} ${y}"
+umlaut: Grüße 🐧
+date: "2026-11-23"
+nothing: null
+not_a_number: .nan
+infinite: -.inf
+big: 123456789012345678901234567890
+float_one: 1.0
+numbers: [1, 2.5, "3", true, null]
+nested: {lr: 1e-3, layers: [16, 8], "no": no}
+no_list: []
+no_mapping: {}
+"""
+
+STAGE = """\
+stages:
+  fit:
+    cmd: python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb
+    params: [train]
+    outs: [outputs/fit.ipynb]
+"""
+RUN = ("run", "notebooks/fit.ipynb", "outputs/fit.ipynb")
+DUMP = "import json, pathlib; pathlib.Path('got.json').write_text(json.dumps({n: repr(v) for n, v in {%s}.items()}))"
+
+
+def dump(names) -> str:
+    """A cell that writes the values of some names."""
+    return DUMP % ", ".join(f"{name!r}: {name}" for name in names)
+
+
+def section(text: str) -> str:
+    return "train:\n" + "".join(f"  {line}\n" for line in text.splitlines())
+
+
+def test_every_value_arrives_as_it_is_written(bare):
+    values = YAML(typ="safe").load(EXACT)
+    bare.write("params.yaml", section(EXACT))
+    bare.write("dvc.yaml", STAGE)
+    cell = "\n".join(f"{name.upper()} = None" for name in values)
+    bare.write("notebooks/fit.ipynb", notebook(cell, dump(name.upper() for name in values)))
+    bare.pipeline(*RUN)
+    got = json.loads(bare.read("got.json"))
+    assert got == {name.upper(): repr(value) for name, value in values.items()}
+    # The same as DVC itself says the stage has.
+    bare.run("git", "init", "--quiet")
+    bare.run("dvc", "init", "--quiet")
+    script = "import dvc.api, json; print(json.dumps({n: repr(v) for n, v in dvc.api.params_show(stages='fit')['train'].items()}))"
+    shown = json.loads(bare.run("python", "-c", script).stdout)
+    assert {name.upper(): value for name, value in shown.items()} == got
+
+
+yaml_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats()
+    | st.text(st.characters(codec="utf-8", exclude_categories=["Cc", "Cs"])),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text("abcxyz", min_size=1), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.from_regex(r"[a-z]{3,8}_[0-9]", fullmatch=True), yaml_values, max_size=5))
+def test_what_the_list_names_is_what_is_given(tmp_path_factory, values):
+    root = tmp_path_factory.mktemp("given")
+    with (root / "params.yaml").open("w", encoding="utf-8") as file:
+        YAML().dump({"train": values, "other": {"unused": 1}}, file)
+    (root / "dvc.yaml").write_text(STAGE)
+    made = notebooks.parse(notebook("\n".join(f"{name.upper()} = 0" for name in values)), "notebooks/fit.ipynb")
+    project = Project(root)
+    expected = YAML(typ="safe").load(root / "params.yaml")["train"]
+    given_values, problems = project.parameters(project.stage("fit"), made)
+    assert problems == []
+    assert repr(given_values) == repr({name.upper(): value for name, value in expected.items()})
+
+
+def test_foreach_and_matrix_agree_with_dvc(bare):
+    bare.write(
+        "params.yaml",
+        "base: {seed: 1}\nmodels:\n  adelie: {species: Adelie, depth: 2}\n  gentoo: {species: Gentoo, depth: 3}\nsizes: [1, 2]\n",
+    )
+    bare.write(
+        "dvc.yaml",
+        """\
+vars: [{folder: notebooks}]
+stages:
+  each:
+    foreach: ${models}
+    do:
+      cmd: python -m pipeline run ${folder}/fit.ipynb outputs/${key}.ipynb
+      params: [base.seed, 'models.${key}']
+      outs: ['outputs/${key}.ipynb']
+  grid:
+    matrix:
+      model: [adelie, gentoo]
+      size: ${sizes}
+    cmd: python -m pipeline run ${folder}/fit.ipynb outputs/${item.model}-${item.size}.ipynb
+    params: [base, 'models.${item.model}']
+    outs: ['outputs/${item.model}-${item.size}.ipynb']
+""",
+    )
+    bare.write("notebooks/fit.ipynb", notebook("SEED = 0\nSPECIES: str = ''\nDEPTH = 0", "print(SEED, SPECIES, DEPTH)"))
+    bare.run("git", "init", "--quiet")
+    bare.run("dvc", "init", "--quiet")
+    names = [stage.name for stage in Project(bare.path).stages()]
+    assert sorted(names) == sorted(line.split()[0] for line in bare.run("dvc", "stage", "list").stdout.splitlines())
+    done = bare.run("dvc", "repro", "each@gentoo", "grid@adelie-2")
+    assert "\n1 Gentoo 3\n" in done.stdout and "\n1 Adelie 2\n" in done.stdout
+    shown = bare.run(
+        "python", "-c", "import dvc.api, json; print(json.dumps(dvc.api.params_show(stages='each@gentoo')))"
+    )
+    assert json.loads(shown.stdout) == {"base": {"seed": 1}, "models": {"gentoo": {"species": "Gentoo", "depth": 3}}}
+
+
+GOOD, PARAMS = notebook("LR: float = 0.1\nSTEPS = 3", "print(LR, STEPS)"), "train:\n  lr: 0.5\n  steps: 7\n"
+TAGGED = {"source": "LR = 1\nSTEPS = 2", "metadata": {"tags": ["parameters"]}}
+REFUSALS = {
+    "no parameters cell": (
+        notebook({"source": "LR = 1"}),
+        PARAMS,
+        "notebooks/fit.ipynb: no cell is tagged `parameters`: tag the cell that assigns the parameters "
+        "(a new, empty one where there are none)",
+    ),
+    "two": (
+        notebook(TAGGED, {"source": "x"}, TAGGED),
+        PARAMS,
+        "notebooks/fit.ipynb: cells 1 and 3 are both tagged `parameters`: the later one would undo params.yaml; "
+        "keep the tag on one",
+    ),
+    "misspelt": (
+        notebook({"source": "LR = 1", "metadata": {"tags": ["Parameters"]}}),
+        PARAMS,
+        "notebooks/fit.ipynb: cell 1: its tag `Parameters` must read `parameters`",
+    ),
+    "markdown": (
+        notebook(TAGGED | {"cell_type": "markdown"}),
+        PARAMS,
+        "notebooks/fit.ipynb: cell 1: the tag `parameters` is on a markdown cell: move it to the code cell",
+    ),
+    "syntax": (
+        notebook("LR = 1\nSTEPS = = 2"),
+        PARAMS,
+        "notebooks/fit.ipynb: cell 1, line 2: the parameters cell is not valid Python: mend it",
+    ),
+    "parameter without key": (
+        notebook("LR = 1\nSTEPS = 2\nWIDTH = 3"),
+        PARAMS,
+        "notebooks/fit.ipynb: cell 1, line 3: parameter `WIDTH` has no key `width` in what stage `fit` lists under "
+        "`params:` (train): add `width: ...` to params.yaml, in one of these sections",
+    ),
+    "key without parameter": (
+        GOOD,
+        PARAMS + "  width: 3\n",
+        "params.yaml:4: `train.width` is given to stage `fit`, but the parameters cell (cell 1) of notebooks/fit.ipynb "
+        "does not assign `width`: add it there, or list in the stage's `params:` only the keys that the notebook uses",
+    ),
+    "two sections": (
+        GOOD,
+        PARAMS + "base:\n  lr: 1\n",
+        "params.yaml:5: `base.lr` and params.yaml:2: `train.lr` both define `lr` for stage `fit`: rename one, "
+        "or list only the one wanted in the stage's `params:`",
+    ),
+    "annotation": (
+        GOOD,
+        "train:\n  lr: fast\n  steps: 7\n",
+        "params.yaml:2: `train.lr` is 'fast' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR: float`: "
+        "change one of them",
+    ),
+    "date": (
+        GOOD,
+        PARAMS + "other:\n  since: 2026-11-23\n",
+        'params.yaml:5: `other.since` is an unquoted date, which DVC cannot track: quote it, as in "2026-11-23"',
+    ),
+    "no notebook": ("{}", PARAMS, "notebooks/fit.ipynb: is not a notebook: it is JSON of another kind"),
+    "broken": (
+        "{\n",
+        PARAMS,
+        "notebooks/fit.ipynb:2: is not a notebook (broken JSON): "
+        "go back to the committed one with `git checkout HEAD -- notebooks/fit.ipynb`",
+    ),
+    "R": (
+        notebook("x <- 1", language="R"),
+        PARAMS,
+        "notebooks/fit.ipynb: is a notebook in r: only Python notebooks can be run here",
+    ),
+    "yaml": (GOOD, "train:\n  lr: [1\n", "params.yaml:3: expected ',' or ']', but got '<stream end>'"),
+}
+
+
+@pytest.mark.parametrize("case", REFUSALS)
+def test_refused_in_one_line_before_a_kernel_starts(tmp_path, monkeypatch, capsys, case):
+    text, params, message = REFUSALS[case]
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DVC_STAGE", raising=False)
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "notebooks" / "fit.ipynb").write_text(text, "utf-8")
+    (tmp_path / "params.yaml").write_text(params)
+    listed = "[train, base]" if case == "two sections" else "[train]"
+    (tmp_path / "dvc.yaml").write_text(STAGE.replace("[train]", listed))
+    assert run.main(list(RUN[1:])) == 1
+    assert capsys.readouterr().err == message + "\n"
+    # Papermill is not even here: nothing was started.
+    assert "papermill" not in sys.modules
+
+
+def test_refused_outside_the_environment(bare):
+    bare.write("dvc.yaml", STAGE)
+    (bare.path / ".venv").mkdir()
+    environ = {name: value for name, value in bare.environ.items() if name != "UV_PROJECT_ENVIRONMENT"}
+    done = subprocess.run(
+        [sys.executable, "-m", "pipeline", *RUN], cwd=bare.path, env=environ, text=True, capture_output=True
+    )
+    assert done.returncode == 1
+    assert (
+        done.stderr == f"{sys.executable} is not this project's Python: start it through uv, as in `uv run dvc repro`\n"
+    )
+
+
+def ready(bare, *cells):
+    """A project whose notebook has these cells below its parameters."""
+    bare.write("params.yaml", PARAMS)
+    bare.write("dvc.yaml", STAGE)
+    bare.write("notebooks/fit.ipynb", notebook("LR: float = 0.1\nSTEPS = 3", *cells))
+    return bare
+
+
+def test_a_cell_that_fails(bare):
+    ready(
+        bare,
+        {"cell_type": "markdown", "source": "# x"},
+        "def f():\n    return {}['speces']\n\nprint('before')\nf()",
+        "1",
+    )
+    done = bare.pipeline(*RUN, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("before\nnotebooks/fit.ipynb: cell 3, line 5: KeyError: 'speces'\n    f()\n")
+    assert done.stdout.count("Traceback") == 1
+    assert "apermill" not in done.stdout and "site-packages" not in done.stdout and "\x1b" not in done.stdout
+    assert "KeyError" in bare.read("outputs/fit.ipynb")
+
+
+def test_sys_exit_is_a_failure(bare):
+    ready(bare, "import sys\nsys.exit(0)", "1", "2")
+    done = bare.pipeline(*RUN, check=False)
+    assert done.returncode == 1
+    assert done.stdout.endswith(
+        "notebooks/fit.ipynb: cell 2: called sys.exit(0): cells 3, 4 never ran: a run must reach the notebook's end\n"
+    )
+
+
+def test_keys_of_mappings_keep_their_type(bare):
+    """DVC's own commands stumble over such keys; a notebook must not get others in their place."""
+    ready(bare, "import pathlib; pathlib.Path('got').write_text(repr(LR))")
+    bare.write("notebooks/fit.ipynb", bare.read("notebooks/fit.ipynb").replace("LR: float", "LR: dict"))
+    bare.write("params.yaml", "train:\n  lr: {2: two, false: no}\n  steps: 7\n")
+    bare.pipeline(*RUN)
+    assert bare.read("got") == "{2: 'two', False: 'no'}"
+
+
+def test_a_cell_may_raise_where_its_tag_says_so(bare):
+    ready(bare, {"source": "1 / 0", "metadata": {"tags": ["raises-exception"]}}, "print('after')")
+    assert bare.pipeline(*RUN).stdout == "after\n"
+
+
+def test_equal_runs_give_equal_files(bare):
+    ready(
+        bare,
+        "import sys, warnings\nwarnings.warn('careful')\nprint('out')\nprint('err', file=sys.stderr)\n{'b', 'a', 'c'}",
+    )
+    bare.pipeline(*RUN)
+    first = bare.read("outputs/fit.ipynb")
+    bare.pipeline(*RUN)
+    assert bare.read("outputs/fit.ipynb") == first
+    assert "ipykernel_" not in first and "start_time" not in first
+
+
+def test_values_that_change_during_the_run_are_not_recorded(bare):
+    ready(
+        bare, "import pathlib\nfile = pathlib.Path('params.yaml')\nfile.write_text(file.read_text().replace('7', '8'))"
+    )
+    bare.run("git", "init", "--quiet")
+    bare.run("dvc", "init", "--quiet")
+    done = bare.run("dvc", "repro", check=False)
+    assert done.returncode != 0
+    assert "params.yaml changed while notebooks/fit.ipynb ran: the run used the old values" in done.stdout
+    assert not (bare.path / "dvc.lock").exists()
+
+
+def processes(mark: str) -> list[str]:
+    """The command lines that hold a mark."""
+    lines = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.status() != psutil.STATUS_ZOMBIE:
+                lines.append(" ".join(process.cmdline()))
+    return [line for line in lines if mark in line]
+
+
+SLEEP = "import subprocess, time\nchild = subprocess.Popen(['sleep', '{mark}'])\nopen('started', 'w').close()\ntime.sleep(99)"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize(
+    ("command", "number", "expected"),
+    [
+        (["python", "-m", "pipeline", *RUN], signal.SIGINT, "notebooks/fit.ipynb: stopped in cell 2 by Ctrl-C"),
+        (["python", "-m", "pipeline", *RUN], signal.SIGTERM, "notebooks/fit.ipynb: stopped in cell 2 by SIGTERM"),
+        (["dvc", "repro"], signal.SIGTERM, "notebooks/fit.ipynb: stopped in cell 2 by SIGTERM"),
+    ],
+    ids=["ctrl-c", "sigterm", "dvc killed"],
+)
+def test_stopped_by_a_signal(bare, command, number, expected):
+    mark = f"{os.getpid()}.{number + len(command)}"
+    ready(bare, SLEEP.format(mark=mark))
+    bare.run("git", "init", "--quiet")
+    bare.run("dvc", "init", "--quiet")
+    with (bare.path / "log").open("w") as log:
+        # A suite that runs in the background has Ctrl-C ignored, and its children would inherit that.
+        old = signal.signal(signal.SIGINT, signal.default_int_handler)
+        process = subprocess.Popen(command, cwd=bare.path, env=bare.environ, stdout=log, stderr=log)
+        signal.signal(signal.SIGINT, old)
+        wait(lambda: (bare.path / "started").exists())
+        assert processes(f"sleep {mark}")
+        process.send_signal(number)
+        assert process.wait(timeout=30) != 0
+    wait(lambda: expected in bare.read("log") and not processes(f"sleep {mark}"))
+    wait(lambda: not processes(str(bare.path)))
+    # What ran is there to be looked at.
+    assert json.loads(bare.read("outputs/fit.ipynb"))["cells"][0]["execution_count"] == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_killed_kernel(bare):
+    mark = f"{os.getpid()}.99"
+    ready(bare, SLEEP.format(mark=mark).replace("time.sleep(99)", "import os; os.kill(os.getpid(), 9)"), "1")
+    done = bare.pipeline(*RUN, check=False)
+    assert done.returncode == 1
+    assert done.stdout == (
+        "notebooks/fit.ipynb: the kernel died in cell 2: out of memory, or ended by the code: cell 3 never ran\n"
+    )
+    assert not processes(f"sleep {mark}")
+
+
+def wait(condition, seconds: float = 30) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "waited in vain"
+        time.sleep(0.1)
