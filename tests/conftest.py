@@ -77,7 +77,8 @@ def environ(tmp_path_factory) -> dict[str, str]:
     variables = {
         name: value
         for name, value in os.environ.items()
-        if name not in ("VIRTUAL_ENV", "PYTHONPATH", "DVC_STAGE") and not name.startswith("GIT_")
+        # With PYTEST_CURRENT_TEST, kernels do not catch what subprocesses print.
+        if name not in ("VIRTUAL_ENV", "PYTHONPATH", "DVC_STAGE", "PYTEST_CURRENT_TEST") and not name.startswith("GIT_")
     }
     return variables | {
         "UV_PROJECT_ENVIRONMENT": str(environment),

@@ -310,6 +310,24 @@ def test_a_cell_may_raise_where_its_tag_says_so(bare):
     assert bare.pipeline(*RUN).stdout == "after\n"
 
 
+@pytest.mark.skipif(os.name == "nt", reason="on Windows, a kernel does not catch what other processes print")
+def test_what_other_processes_print_is_shown_once(bare):
+    ready(bare, "import os\nos.system('echo out; echo err >&2')\nNone")
+    assert sorted(bare.pipeline(*RUN).stdout.split()) == ["err", "out"]
+    assert "err" in bare.read("outputs/fit.ipynb")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, the kernel's own messages go straight to the terminal")
+def test_a_kernel_that_cannot_start_says_why(bare):
+    ready(bare, "1")
+    bare.write("broken/ipykernel_launcher.py", "raise RuntimeError('half installed')\n")
+    bare.environ = bare.environ | {"PYTHONPATH": str(bare.path / "broken")}
+    done = bare.pipeline(*RUN, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("notebooks/fit.ipynb: cannot be run: Kernel died before replying to kernel_info\n")
+    assert "RuntimeError: half installed" in done.stdout
+
+
 def test_equal_runs_give_equal_files(bare):
     ready(
         bare,
@@ -344,7 +362,11 @@ def processes(mark: str) -> list[str]:
     return [line for line in lines if mark in line]
 
 
-SLEEP = "import subprocess, time\nchild = subprocess.Popen(['sleep', '{mark}'])\nopen('started', 'w').close()\ntime.sleep(99)"
+# It prints without end, so that the signal meets a run that is busy with messages.
+BUSY = (
+    "import subprocess, time\nchild = subprocess.Popen(['sleep', '{mark}'])\nopen('started', 'w').close()\n"
+    "while True: print('.' * 50); time.sleep(0.0005)"
+)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
@@ -359,7 +381,7 @@ SLEEP = "import subprocess, time\nchild = subprocess.Popen(['sleep', '{mark}'])\
 )
 def test_stopped_by_a_signal(bare, command, number, expected):
     mark = f"{os.getpid()}.{number + len(command)}"
-    ready(bare, SLEEP.format(mark=mark))
+    ready(bare, BUSY.format(mark=mark))
     bare.run("git", "init", "--quiet")
     bare.run("dvc", "init", "--quiet")
     with (bare.path / "log").open("w") as log:
@@ -380,10 +402,10 @@ def test_stopped_by_a_signal(bare, command, number, expected):
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 def test_a_killed_kernel(bare):
     mark = f"{os.getpid()}.99"
-    ready(bare, SLEEP.format(mark=mark).replace("time.sleep(99)", "import os; os.kill(os.getpid(), 9)"), "1")
+    ready(bare, BUSY.format(mark=mark).replace("while True: ", "import os; os.kill(os.getpid(), 9); "), "1")
     done = bare.pipeline(*RUN, check=False)
     assert done.returncode == 1
-    assert done.stdout == (
+    assert done.stdout.endswith(
         "notebooks/fit.ipynb: the kernel died in cell 2: out of memory, or ended by the code: cell 3 never ran\n"
     )
     assert not processes(f"sleep {mark}")

@@ -72,8 +72,8 @@ def _changed_meanwhile(stage: Stage, notebook: Notebook, values: dict[str, objec
     return None
 
 
-class _Stopped(BaseException):
-    """A signal asks the run to end."""
+class _Stopped(KeyboardInterrupt):
+    """A signal asks the run to end. (asyncio swallows any other exception that a signal raises in its callbacks.)"""
 
     def __init__(self, number: int):
         self.number = number
@@ -92,7 +92,8 @@ class _Run:
         """The index in it of the cell that runs."""
         self.kernel_group = None
         """The process group of the kernel."""
-        self.stopping = False
+        self.kernel_log = ""
+        """What the kernel wrote beside its messages: the reason where it could not even start."""
         self.saved = time.monotonic()
 
     def execute(self) -> int:
@@ -101,7 +102,7 @@ class _Run:
         with _signals_as_exceptions():
             try:
                 self._execute_with_papermill()
-            except (_Stopped, KeyboardInterrupt) as stop:
+            except KeyboardInterrupt as stop:
                 failure = stop
             except Exception as error:  # what it means is read off the notebook: the exception's text is for developers
                 failure = error
@@ -151,11 +152,12 @@ class _Run:
 
         papermill_engines.register("pipeline", Engine)
         papermill_translators.register("python", Translator)
-        # Its messages are about itself; ours come from the notebook.
-        logging.getLogger("papermill").setLevel(logging.CRITICAL + 1)
+        # Their messages are about themselves; ours come from the notebook.
+        for name in ("papermill", "asyncio"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
         terminal = sys.stderr.isatty()
-        with tempfile.TemporaryDirectory(prefix="kernel", ignore_cleanup_errors=True) as folder:
+        with tempfile.TemporaryDirectory(prefix="kernel", ignore_cleanup_errors=True) as folder, self._log_kept(folder):
             execute_notebook(
                 nbformat.from_dict(_without_outputs(self.notebook)),
                 None,
@@ -172,6 +174,14 @@ class _Run:
                 coalesce_streams=True,
                 record_timing=False,
             )
+
+    @contextlib.contextmanager
+    def _log_kept(self, folder: str):
+        try:
+            yield
+        finally:
+            with contextlib.suppress(FileNotFoundError):
+                self.kernel_log = Path(folder, "kernel.log").read_text(encoding="utf-8", errors="replace")
 
     def note_current(self, cell, cell_index: int) -> None:
         """Remembers which cell runs (a hook of nbclient's)."""
@@ -212,6 +222,8 @@ class _Run:
         if failure is not None:
             what = str(failure).strip() or type(failure).__name__
             print(f"{path}: cannot be run{self._where()}: {what}", file=sys.stderr)
+            if self.current is None:
+                print(self.kernel_log, end="", file=sys.stderr)
             return 1
         return 0
 
@@ -311,13 +323,19 @@ def _kernel_class(run: _Run, folder: str):
             )
 
         async def start_kernel(self, **kwargs):
-            await super().start_kernel(**kwargs)
+            if os.name == "posix":
+                # What the notebook and its processes print comes as messages; here it would come a second time, and
+                # with it what ZeroMQ now and then has to say about its end.
+                with open(os.path.join(folder, "kernel.log"), "wb") as log:
+                    await super().start_kernel(**{**kwargs, "stdout": log, "stderr": log})
+            else:
+                await super().start_kernel(**kwargs)
             run.kernel_group = self.provisioner.pgid
 
         async def shutdown_kernel(self, now=False, restart=False):
             # A kernel that is busy would not answer a polite request.
             await super().shutdown_kernel(
-                now=now or sys.exc_info()[0] in (_Stopped, KeyboardInterrupt), restart=restart
+                now=now or isinstance(sys.exc_info()[1], KeyboardInterrupt), restart=restart
             )
 
     return Kernel
