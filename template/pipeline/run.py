@@ -116,48 +116,62 @@ class _Run:
         return code
 
     def _execute_with_papermill(self) -> None:
-        # These imports take half a second: not before all is known to be well.
-        import logging
-
-        import nbformat
-        from papermill.engines import NBClientEngine, papermill_engines
-        from papermill.execute import execute_notebook
-        from papermill.translators import PythonTranslator, papermill_translators
-
-        run = self
-
-        class Engine(NBClientEngine):
-            """Papermill's engine, with a notebook that can be had when the run fails, and saved now and then."""
-
-            @classmethod
-            def execute_notebook(cls, *args, **kwargs):
-                super().execute_notebook(*args, **kwargs)
-                # Papermill would now look for errors and write the notebook once more: both are done here.
-                return nbformat.v4.new_notebook()
-
-            @classmethod
-            def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
-                run.executed = nb_man.nb
-                run.executed.metadata.papermill.pop("parameters", None)
-                # Papermill saves at each cell's start and end: with large outputs that takes longer than the cells.
-                nb_man.save = lambda **_: run.save_now_and_then()
-                super().execute_managed_notebook(nb_man, kernel_name, **kwargs)
-
-        class Translator(PythonTranslator):
-            """Papermill's way to write a value as Python, with keys of mappings that keep their type."""
-
-            @classmethod
-            def translate_dict(cls, val):
-                return "{" + ", ".join(f"{cls.translate(key)}: {cls.translate(val[key])}" for key in val) + "}"
-
-        papermill_engines.register("pipeline", Engine)
-        papermill_translators.register("python", Translator)
-        # Their messages are about themselves; ours come from the notebook.
-        for name in ("papermill", "asyncio"):
-            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
-
-        terminal = sys.stderr.isatty()
         with tempfile.TemporaryDirectory(prefix="kernel", ignore_cleanup_errors=True) as folder, self._log_kept(folder):
+            # The kernel starts while Papermill is imported: each takes half a second.
+            kernel = _start_kernel(self, folder)
+
+            import logging
+
+            import nbformat
+            from papermill.clientwrap import PapermillNotebookClient
+            from papermill.engines import Engine, papermill_engines
+            from papermill.execute import execute_notebook
+            from papermill.translators import PythonTranslator, papermill_translators
+
+            run = self
+            terminal = sys.stderr.isatty()
+
+            class PipelineEngine(Engine):
+                """Papermill's execution, with a notebook that can be had when it fails, and saved now and then."""
+
+                @classmethod
+                def execute_notebook(cls, *args, **kwargs):
+                    super().execute_notebook(*args, **kwargs)
+                    # Papermill would now look for errors and write the notebook once more: both are done here.
+                    return nbformat.v4.new_notebook()
+
+                @classmethod
+                def execute_managed_notebook(cls, nb_man, kernel_name, **kwargs):
+                    run.executed = nb_man.nb
+                    run.executed.metadata.papermill.pop("parameters", None)
+                    # Papermill saves at each cell's start and end: with large outputs that takes longer than the cells.
+                    nb_man.save = lambda **_: run.save_now_and_then()
+                    PapermillNotebookClient(
+                        nb_man,
+                        km=kernel,
+                        log=logging.getLogger("papermill"),
+                        stdout_file=None if terminal else sys.stdout,
+                        stderr_file=None if terminal else sys.stderr,
+                        startup_timeout=300,
+                        timeout=None,
+                        on_cell_execute=run.note_current,
+                        coalesce_streams=True,
+                        record_timing=False,
+                    ).execute(cleanup_kc=True)
+
+            class Translator(PythonTranslator):
+                """Papermill's way to write a value as Python, with keys of mappings that keep their type."""
+
+                @classmethod
+                def translate_dict(cls, val):
+                    return "{" + ", ".join(f"{cls.translate(key)}: {cls.translate(val[key])}" for key in val) + "}"
+
+            papermill_engines.register("pipeline", PipelineEngine)
+            papermill_translators.register("python", Translator)
+            # Their messages are about themselves; ours come from the notebook.
+            for name in ("papermill", "asyncio"):
+                logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
             execute_notebook(
                 nbformat.from_dict(_without_outputs(self.notebook)),
                 None,
@@ -166,13 +180,6 @@ class _Run:
                 kernel_name="python3",
                 language="python",
                 progress_bar={"desc": Path(self.notebook.path).stem} if terminal else False,
-                stdout_file=None if terminal else sys.stdout,
-                stderr_file=None if terminal else sys.stderr,
-                start_timeout=300,
-                kernel_manager_class=_kernel_class(self, folder),
-                on_cell_execute=self.note_current,
-                coalesce_streams=True,
-                record_timing=False,
             )
 
     @contextlib.contextmanager
@@ -293,10 +300,11 @@ def _signals_as_exceptions():
         signal.signal(signal.SIGTERM, old)
 
 
-def _kernel_class(run: _Run, folder: str):
-    """A kernel manager for the Python that runs this, whatever kernels this machine has registered."""
+def _start_kernel(run: _Run, folder: str):
+    """The manager of a started kernel of the Python that runs this, whatever kernels this machine has registered."""
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
+    from jupyter_core.utils import run_sync
 
     # Its log, which would tell of the interrupt that begins each shutdown, says nothing about the notebook.
     # Without the debugger's `-Xfrozen_modules=off` of the stock kernel: nobody debugs a run, and it starts sooner.
@@ -317,28 +325,17 @@ def _kernel_class(run: _Run, folder: str):
     class Kernel(AsyncKernelManager):
         kernel_spec = spec
 
-        def __init__(self, **kwargs):
-            super().__init__(
-                **{**kwargs, "transport": transport, "connection_file": os.path.join(folder, "kernel.json")}
-            )
-
-        async def start_kernel(self, **kwargs):
-            if os.name == "posix":
-                # What the notebook and its processes print comes as messages; here it would come a second time, and
-                # with it what ZeroMQ now and then has to say about its end.
-                with open(os.path.join(folder, "kernel.log"), "wb") as log:
-                    await super().start_kernel(**{**kwargs, "stdout": log, "stderr": log})
-            else:
-                await super().start_kernel(**kwargs)
-            run.kernel_group = self.provisioner.pgid
-
         async def shutdown_kernel(self, now=False, restart=False):
             # A kernel that is busy would not answer a polite request.
-            await super().shutdown_kernel(
-                now=now or isinstance(sys.exc_info()[1], KeyboardInterrupt), restart=restart
-            )
+            await super().shutdown_kernel(now=now or isinstance(sys.exc_info()[1], KeyboardInterrupt), restart=restart)
 
-    return Kernel
+    kernel = Kernel(transport=transport, connection_file=os.path.join(folder, "kernel.json"))
+    with open(os.path.join(folder, "kernel.log"), "wb") as log:
+        # What the notebook and its processes print comes as messages; here it would come a second time, and with it what
+        # ZeroMQ now and then has to say about its end. On Windows, what other processes print comes here alone.
+        run_sync(kernel.start_kernel)(**({"stdout": log, "stderr": log} if os.name == "posix" else {}))
+    run.kernel_group = kernel.provisioner.pgid
+    return kernel
 
 
 def _without_outputs(notebook: Notebook) -> dict:
