@@ -3,6 +3,7 @@
 Prints both times and their ratio; asserts no timing.
 """
 
+import json
 import time
 
 import pytest
@@ -55,4 +56,55 @@ def test_repro_beside_the_guides(bare, tmp_path_factory, case):
     ours, theirs = (sorted(values)[len(values) // 2] for values in times.values())
     print(
         f"\n{case}: dvc repro --force takes {ours:.2f} s, the guide's {theirs:.2f} s (medians of 5): {ours / theirs:.2f}"
+    )
+
+
+CELLS = [
+    "import pandas as pd\nfrom pathlib import Path",
+    "data = pd.read_csv(Path(SOURCE) / 'data.csv')\nfor column in data:\n    print(column, data[column].mean())",
+    "model.fit(data, epochs=EPOCHS)\nmodel.summary()",
+    "fig, axes = plt.subplots(1, 2)\naxes[0].plot(history)\nfig.savefig('outputs/history.png')",
+]
+
+
+@pytest.mark.benchmark
+def test_check_beside_reading_json(bare):
+    """100 notebooks of 50 cells with 1 MB of outputs each, all run by stages; and one notebook."""
+    stages = ""
+    for number in range(100):
+        text = notebook("EPOCHS: int = 3\nSOURCE = 'data'", *(CELLS[index % len(CELLS)] for index in range(49)))
+        document = json.loads(text)
+        for cell in document["cells"]:
+            cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["x" * 70 + "\n"] * 280}]
+        bare.write(f"notebooks/n{number}.ipynb", json.dumps(document, indent=1))
+        stages += (
+            f"  n{number}:\n    cmd: python -m pipeline run notebooks/n{number}.ipynb outputs/n{number}.ipynb\n"
+            f"    deps: [outputs/code/n{number}.py]\n    params: [train]\n"
+        )
+    names = ", ".join(f"n{number}" for number in range(100))
+    bare.write("dvc.yaml", OURS.replace("[n]", f"[{names}]").partition("  run_notebook:")[0] + stages)
+    bare.write("params.yaml", "train:\n  epochs: 3\n  source: data\n")
+    single = Workspace(bare.path / "single", bare.environ)
+    for name in ("pipeline/__init__.py", *(f"pipeline/{file.name}" for file in (bare.path / "pipeline").glob("*.py"))):
+        single.write(name, bare.read(name))
+    single.write("notebooks/n.ipynb", NOTEBOOKS["small"])
+    single.write("dvc.yaml", OURS)
+    single.write("params.yaml", "train:\n  epochs: 3\n")
+    read_json = "import glob, json\nfor file in glob.glob('notebooks/*'): json.load(open(file, encoding='utf-8'))"
+    commands = {
+        "check": (bare, ["-m", "pipeline", "check", "--fix"]),
+        "json.load": (bare, ["-c", read_json]),
+        "check of one": (single, ["-m", "pipeline", "check", "--fix"]),
+        "imports": (single, ["-c", "import json, ast, ruamel.yaml"]),
+    }
+    times = {name: [] for name in commands}
+    for _ in range(7):
+        for name, (workspace, arguments) in commands.items():
+            start = time.perf_counter()
+            workspace.run("python", *arguments)
+            times[name].append(time.perf_counter() - start)
+    check, load, one, imports = (sorted(values)[3] for values in times.values())
+    print(
+        f"\ncheck of 100 notebooks takes {check:.2f} s, json.load of them {load:.2f} s (medians of 7): {check / load:.2f}; "
+        f"of one {one:.2f} s, the imports alone {imports:.2f} s"
     )

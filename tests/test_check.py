@@ -1,15 +1,18 @@
 """`python -m pipeline check`, and what `code` makes of a notebook."""
 
 import hashlib
+import itertools
 import json
+import os
+import re
 
 import pytest
 from conftest import notebook
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import check, code
-from pipeline.notebook import NotebookError, parse
+from pipeline import check, code, shell_line
+from pipeline.notebook import NotebookError, _may_assign, _names_in_order, parse
 
 DVC = """\
 stages:
@@ -66,10 +69,10 @@ def test_nothing_to_say(here, capsys):
 
 def test_what_a_run_would_refuse(here, capsys):
     (here / "notebooks/fit.ipynb").write_text(notebook("LR = 1\nWIDTH = 2", "LR, WIDTH"))
-    assert check.main(["--fix"]) == 1
+    assert check.main([]) == 1
     assert capsys.readouterr().out == (
         "notebooks/fit.ipynb: cell 1, line 2: parameter `WIDTH` has no key `width` in what stage `fit` lists under "
-        "`params:` (train): add `width: ...` to params.yaml, in one of these sections\n"
+        "`params:` (train): add `width: 2` to `train` in params.yaml\n"
     )
 
 
@@ -116,12 +119,12 @@ def test_a_stage_that_would_not_rerun(here, capsys):
     (here / "dvc.yaml").write_text(DVC.replace("    deps: [outputs/code/fit.py]\n", ""))
     assert check.main([]) == 1
     assert capsys.readouterr().out == (
-        "dvc.yaml: stage `fit` would not rerun when notebooks/fit.ipynb changes: add outputs/code/fit.py to its `deps:`\n"
+        "dvc.yaml:8: stage `fit` would not rerun when notebooks/fit.ipynb changes: add outputs/code/fit.py to its `deps:`\n"
     )
     (here / "dvc.yaml").write_text(DVC.replace("[fit]", "[]").replace("    deps: [outputs/code/fit.py]\n", ""))
     assert check.main([]) == 1
     assert capsys.readouterr().out == (
-        "dvc.yaml: stage `fit` would not rerun when notebooks/fit.ipynb changes: "
+        "dvc.yaml:8: stage `fit` would not rerun when notebooks/fit.ipynb changes: "
         "add fit to the notebooks of stage `code`, and outputs/code/fit.py to the `deps:` of `fit`\n"
     )
 
@@ -249,3 +252,384 @@ def test_code_never_depends_on_outputs_metadata_or_markdown(given_cells, other, 
         changed.append(cell if cell["cell_type"] == "code" else cell | {"source": text})
     after = parse(json.dumps({"nbformat": 4, "cells": changed, "metadata": {"x": other}}), "x.ipynb")
     assert after.code() == before.code()
+
+
+def everything(here) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in here.rglob("*") if path.is_file()}
+
+
+FIXES = {
+    "a key, its comment, its line ends": (
+        {
+            "notebook": "LR = 1\nSTEPS = 20  # of the optimiser",
+            "params.yaml": "# mine\r\ntrain: # the model\r\n    lr:   '1'\r\n    # end of train\r\n\r\nother: [1,2]\r\n",
+            "dvc.yaml": DVC,
+        },
+        {
+            "params.yaml": "# mine\r\ntrain: # the model\r\n    lr:   '1'\r\n    steps: 20 # of the optimiser\r\n"
+            "    # end of train\r\n\r\nother: [1,2]\r\n"
+        },
+        ["params.yaml:4: added `steps: 20` to `train`"],
+    ),
+    "the section that the heading names": (
+        {
+            "notebook": "# base\nSEED = 1\n\n# train\nLR = 1\n# how often\n# it looks\nSTEPS = 20",
+            "params.yaml": "base: {seed: 1}\ntrain: {lr: 1}",
+            "dvc.yaml": DVC.replace("[train]", "[base, train]"),
+        },
+        {"params.yaml": "base: {seed: 1}\ntrain: {lr: 1, steps: 20}"},
+        ["params.yaml:2: added `steps: 20` to `train`"],
+    ),
+    "a section that the stage does not list": (
+        {
+            "notebook": "SEED = 1\nLR = 1",
+            "params.yaml": "base:\n  seed: 7\ntrain:\n  lr: 1\n",
+            "dvc.yaml": DVC.replace("    params: [train]\n", "    params:\n    - train  # mine\n    # end\n"),
+        },
+        {"dvc.yaml": DVC.replace("    params: [train]\n", "    params:\n    - train  # mine\n    - base\n    # end\n")},
+        ["dvc.yaml: added `base` to the `params:` of stage `fit`"],
+    ),
+    "a stage and a file without any": (
+        {
+            "notebook": "# model\nLR = 0.1\nNAME = 'no'\nSIZES = [1, 2]",
+            "params.yaml": "",
+            "dvc.yaml": DVC.replace("    params: [train]\n", ""),
+        },
+        {
+            "params.yaml": "model:\n  lr: 0.1\n  name: no\n  sizes: [1, 2]\n",
+            "dvc.yaml": DVC.replace("    params: [train]\n", "    params: [model]\n"),
+        },
+        [
+            "params.yaml:2: added `lr: 0.1` to `model`",
+            "dvc.yaml: added `model` to the `params:` of stage `fit`",
+            "params.yaml:3: added `name: no` to `model`",
+            "params.yaml:4: added `sizes: [1, 2]` to `model`",
+        ],
+    ),
+    "a key that is listed by itself": (
+        {"notebook": "LR = 1\nSTEPS = 2", "params.yaml": "train:\n  lr: 1\n  x: 2\n", "dvc.yaml": DVC.replace("[train]", "[train.lr]")},
+        {"params.yaml": "train:\n  lr: 1\n  x: 2\n  steps: 2\n", "dvc.yaml": DVC.replace("[train]", "[train.lr, train.steps]")},
+        ["params.yaml:4: added `steps: 2` to `train`", "dvc.yaml: added `train.steps` to the `params:` of stage `fit`"],
+    ),
+    "an empty section": (
+        {"notebook": "LR = 1", "params.yaml": "train:\n\n# last\n", "dvc.yaml": DVC},
+        {"params.yaml": "train:\n  lr: 1\n\n# last\n"},
+        ["params.yaml:2: added `lr: 1` to `train`"],
+    ),
+    "a code file": (
+        {"notebook": "LR = 1", "params.yaml": "train:\n  lr: 1\n", "dvc.yaml": DVC.replace("    deps: [outputs/code/fit.py]\n", "")},
+        {"dvc.yaml": DVC.replace("    deps: [outputs/code/fit.py]\n", "") + "    deps: [outputs/code/fit.py]\n"},
+        ["dvc.yaml: added outputs/code/fit.py to the `deps:` of stage `fit`"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FIXES)
+def test_what_is_mended(here, capsys, case):
+    before, after, said = FIXES[case]
+    names = [line.partition(" =")[0] for line in before["notebook"].splitlines() if "=" in line]
+    (here / "notebooks/fit.ipynb").write_text(notebook(before["notebook"], ", ".join(names)))
+    for name in ("params.yaml", "dvc.yaml"):
+        (here / name).write_bytes(before[name].encode())
+    files_before = everything(here)
+    assert check.main([]) == 1
+    assert everything(here) == files_before
+    capsys.readouterr()
+    assert check.main(["--fix"]) == 1
+    assert [line for line in capsys.readouterr().out.splitlines() if "is '1' (str)" not in line] == said
+    assert everything(here) == files_before | {name: text.encode() for name, text in after.items()}
+    files_after = everything(here)
+    check.main(["--fix"])
+    assert everything(here) == files_after
+
+
+def test_a_misspelt_tag_is_mended(here, capsys):
+    text = (
+        '{"cells":[{"cell_type":"code", "metadata" : {"tags": ["x",\r\n "Par\\u0061meters" ], "y": 1.50}, "source":"LR = 1",\n'
+        '"outputs":[], "execution_count":null,"id":"ä"}, {"cell_type":"code","metadata":{},"source":["LR"],"outputs":[],'
+        '"execution_count":null,"id":"b"}],"metadata":{},"nbformat":4,"nbformat_minor":5}'
+    )
+    (here / "notebooks/fit.ipynb").write_bytes(text.encode())
+    assert check.main(["--fix"]) == 1
+    assert capsys.readouterr().out == "notebooks/fit.ipynb: cell 1: changed its tag `Parameters` to `parameters`\n"
+    assert (here / "notebooks/fit.ipynb").read_bytes().decode() == text.replace("Par\\u0061meters", "parameters")
+    assert check.main(["--fix"]) == 0
+
+
+TAGS = {
+    "two near misses": (
+        [{"source": "LR = 1", "metadata": {"tags": ["params"]}}, {"source": "1", "metadata": {"tags": ["Parameters"]}}],
+        [
+            "notebooks/fit.ipynb: cell 1: its tag `params` means nothing to Papermill: "
+            "take it off, or put `parameters` on the one code cell that assigns the parameters",
+            "notebooks/fit.ipynb: cell 2: its tag `Parameters` means nothing to Papermill: "
+            "take it off, or put `parameters` on the one code cell that assigns the parameters",
+        ],
+    ),
+    "beside the right one": (
+        ["LR = 1", {"source": "LR", "metadata": {"tags": ["params"]}}],
+        ["notebooks/fit.ipynb: cell 2: its tag `params` means nothing to Papermill: take it off"],
+    ),
+    "on markdown": (
+        [{"cell_type": "markdown", "source": "x", "metadata": {"tags": ["parameter"]}}, {"source": "LR = 1"}],
+        [
+            "notebooks/fit.ipynb: cell 1: its tag `parameter` means nothing to Papermill: "
+            "take it off, or put `parameters` on the one code cell that assigns the parameters"
+        ],
+    ),
+    "two": (
+        ["LR = 1", {"source": "LR = 2", "metadata": {"tags": ["parameters"]}}],
+        [
+            "notebooks/fit.ipynb: cells 1 and 2 are both tagged `parameters`: "
+            "the later one would undo params.yaml; keep the tag on one"
+        ],
+    ),
+    "raw": (
+        [{"cell_type": "raw", "source": "LR = 1", "metadata": {"tags": ["parameters"]}}],
+        ["notebooks/fit.ipynb: cell 1: the tag `parameters` is on a raw cell: move it to the code cell"],
+    ),
+    "none": (
+        [{"source": "LR = 1"}],
+        [
+            "notebooks/fit.ipynb: no cell is tagged `parameters`: tag the cell that assigns the parameters "
+            "(a new, empty one where there are none)"
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("case", TAGS)
+def test_tags_are_left_where_there_are_two_cures(here, capsys, case):
+    cells, expected = TAGS[case]
+    (here / "notebooks/fit.ipynb").write_text(notebook(*cells))
+    before = everything(here)
+    assert check.main(["--fix"]) == 1
+    assert capsys.readouterr().out.splitlines() == expected
+    assert everything(here) == before
+
+
+AGAINST_PARAMS = {
+    "two sections to add to": (
+        "LR = 1\nSTEPS = 2", "base:\n  lr: 1\ntrain:\n", "[base, train]",
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
+        "(base, train): add `steps: 2` to `base` in params.yaml, or add `steps: 2` to `train` in params.yaml",
+    ),
+    "a key elsewhere, or a new one": (
+        "LR = 1\nSTEPS = 2", "train:\n  lr: 1\nother:\n  steps: 3\n  x: 1\n", "[train]",
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
+        "(train): list `other.steps` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
+    ),
+    "no default": (
+        "LR = 1\nSTEPS: int", "train:\n  lr: 1\n", "[train]",
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
+        "(train): add `steps: ...` to `train` in params.yaml",
+    ),
+    "a key too many": (
+        "LR = 1", "train:\n  lr: 1\n  steps: 2\n", "[train]",
+        "params.yaml:3: `train.steps` is given to stage `fit`, but the parameters cell (cell 1) of notebooks/fit.ipynb does "
+        "not assign `steps`: add it there, or list in the stage's `params:` only the keys that the notebook uses",
+    ),
+    "one key twice": (
+        "LR = 1", "base:\n  LR: 1\ntrain:\n  lr: 1\n", "[base, train]",
+        "params.yaml:4: `train.lr` and params.yaml:2: `base.LR` both define `lr` for stage `fit`: "
+        "rename one, or list only the one wanted in the stage's `params:`",
+    ),
+    "the annotation": (
+        "LR: float = 1", "train:\n  lr: '1'\n", "[train]",
+        "params.yaml:2: `train.lr` is '1' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR: float`: change one of them",
+    ),
+    "the default": (
+        "LR = True", "train:\n  lr: no\n", "[train]",
+        "params.yaml:2: `train.lr` is 'no' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR = True`: "
+        "change one of them, or annotate the parameter",
+    ),
+    "nothing": (
+        "LR = 'x'", "train:\n  lr:\n", "[train]",
+        "params.yaml:2: `train.lr` is None (NoneType), but notebooks/fit.ipynb: cell 1, line 1 says `LR = 'x'`: "
+        "change one of them, or annotate the parameter",
+    ),
+    "an entry that is not there": (
+        "LR = 1", "train:\n  lr: 1\n", "[train, trian]",
+        "dvc.yaml:11: stage `fit` lists `trian` under `params:`, but params.yaml has no such key: "
+        "add it there or take it off the list",
+    ),
+    "a date": (
+        "LR = 1", "train:\n  lr: 2026-01-01\n", "[train]",
+        'params.yaml:2: `train.lr` is an unquoted date, which DVC cannot track: quote it, as in "2026-01-01"',
+    ),
+    "a tuple": (
+        "LR = (1, 2)", "train:\n  lr: [1, 2]\n", "[train]",
+        "notebooks/fit.ipynb: cell 1, line 1: `LR` is a tuple, which params.yaml cannot say: write a list or a string",
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", AGAINST_PARAMS)
+def test_notebook_against_params(here, capsys, case):
+    source, params, listed, expected = AGAINST_PARAMS[case]
+    (here / "notebooks/fit.ipynb").write_text(notebook(source, "LR, STEPS" if "STEPS" in source else "LR"))
+    (here / "params.yaml").write_text(params)
+    (here / "dvc.yaml").write_text(DVC.replace("[train]", listed))
+    before = everything(here)
+    assert check.main(["--fix"]) == 1
+    assert capsys.readouterr().out == expected + "\n"
+    assert everything(here) == before
+
+
+@pytest.mark.parametrize(
+    ("source", "params"),
+    [("LR = 1", "0.5"), ("LR = 0.5", "1"), ("LR = None", "x"), ("LR = []", "[1]"), ("LR: int | str = 1", "x"), ("LR: 'T'", "x")],
+)  # fmt: skip
+def test_values_that_fit(here, capsys, source, params):
+    (here / "notebooks/fit.ipynb").write_text(notebook(source, "LR"))
+    (here / "params.yaml").write_text(f"train:\n  lr: {params}\n")
+    assert check.main([]) == 0
+    assert capsys.readouterr().out == ""
+
+
+def test_a_stop_half_way_leaves_each_file_old_or_new(here, monkeypatch, capsys):
+    case = FIXES["a stage and a file without any"]
+    for stop_at in range(1, 5):
+        for name in ("params.yaml", "dvc.yaml"):
+            (here / name).write_text(case[0][name])
+        (here / "notebooks/fit.ipynb").write_text(notebook(case[0]["notebook"], "LR, NAME, SIZES"))
+        replaced, real = [], os.replace
+
+        def stop(source, target, stop_at=stop_at, replaced=replaced, real=real):
+            replaced.append(target)
+            if len(replaced) == stop_at:
+                raise KeyboardInterrupt
+            real(source, target)
+
+        monkeypatch.setattr(os, "replace", stop)
+        with pytest.raises(KeyboardInterrupt):
+            check.main(["--fix"])
+        monkeypatch.setattr(os, "replace", real)
+        assert sorted(everything(here)) == ["dvc.yaml", "fit.ipynb", "params.yaml"]
+        assert check.main(["--fix"]) == 1
+        assert (here / "params.yaml").read_text() == case[1]["params.yaml"]
+        assert (here / "dvc.yaml").read_text() == case[1]["dvc.yaml"]
+
+
+PAPERMILL = """\
+stages:
+  run_notebook:
+    cmd: >
+      papermill
+      notebooks/fit.ipynb
+      outputs/fit.ipynb
+      -p LR ${train.lr}
+      -p SHUFFLE ${train.shuffle}
+      -r STEPS ${train.steps}
+      -y 'RATE: ${train.rate}'
+      -p WIDHT 3
+      --log-output
+    deps:
+    - data
+    params: [train]
+    outs: [outputs/fit.ipynb]
+"""
+
+
+def test_a_stage_of_the_guides(here, capsys):
+    (here / "dvc.yaml").write_text(PAPERMILL)
+    (here / "params.yaml").write_text("train:\n  lr: 0.1\n  shuffle: false\n  steps: 5\n  rate: 1e-05\n  width: 3\n")
+    source = "LR = 1.0\nSHUFFLE = True\nSTEPS = 1\nRATE = 0.1\nWIDTH = 1"
+    (here / "notebooks/fit.ipynb").write_text(notebook(source, "LR, SHUFFLE, STEPS, RATE, WIDTH"))
+    assert check.main(["--fix"]) == 1
+    head = "dvc.yaml:3: stage `run_notebook`: "
+    cure = (
+        "call `python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb` with the key under `params:`, "
+        "which changes nothing"
+    )
+    assert capsys.readouterr().out.splitlines() == [
+        f"{head}`-p SHUFFLE ${{train.shuffle}}` gives 'false' (str) to `SHUFFLE`, not False (bool): {cure}",
+        f"{head}`-r STEPS ${{train.steps}}` gives '5' (str) to `STEPS`, not 5 (int): {cure}",
+        f"{head}`-y 'RATE: ${{train.rate}}'` gives '1e-05' (str) to `RATE`, not 1e-05 (float): {cure}",
+        f"{head}`-p WIDHT 3`: notebooks/fit.ipynb: cell 1 does not assign `WIDHT`, and Papermill only warns: "
+        "spell it as there, or add it",
+        "dvc.yaml:3: stage `run_notebook` does not pass `train.width` to the parameter `WIDTH` of notebooks/fit.ipynb, "
+        "which keeps the cell's value: add `-p WIDTH ${train.width}`",
+        "dvc.yaml:13: stage `run_notebook` would not rerun when notebooks/fit.ipynb changes: add it to its `deps:`",
+    ]
+    good = PAPERMILL.replace("      -p WIDHT 3\n", "      -p WIDTH ${train.width}\n").replace(
+        "- data", "- notebooks/fit.ipynb"
+    )
+    for bad in ("SHUFFLE", "STEPS", "RATE"):
+        good = re.sub(rf"      -.*{bad}.*\n", "", good)
+    (here / "dvc.yaml").write_text(good)
+    (here / "params.yaml").write_text("train:\n  lr: 0.1\n  width: 3\n")
+    assert check.main([]) == 0
+    # As people write a long command in a shell: in `cmd: |`, with backslashes.
+    spread = (
+        re.sub(r"\n(?=      \S)", r" \\\n", good).replace("> \\", "|").replace("-p LR ${train.lr}", "-f params.yaml")
+    )
+    (here / "dvc.yaml").write_text(spread)
+    capsys.readouterr()
+    assert check.main([]) == 1
+    assert capsys.readouterr().out.splitlines()[:2] == [
+        "dvc.yaml:3: stage `run_notebook`: DVC runs each line of `cmd: |` by itself: write `cmd: >-`, without backslashes",
+        f"{head}`-f params.yaml`: notebooks/fit.ipynb: cell 1 does not assign `train`, and Papermill only warns: "
+        "spell it as there, or add it",
+    ]
+
+
+VALUES = [
+    True, False, None, 3, 1e-05, 1e5, float("nan"), "no", "on", "12:30:00", "007", "1_000", "3.10", "1e3", "nan", "True", "None",
+    "2026-01-01", "$HOME", "a;echo x", "a b", "", "#ff0000", "a: b", "it's", 'say "x"', "a\\b", "~", "*", "a|b", "a\nb", "ü", "-1",
+]  # fmt: skip
+WAYS = ["-p X ${v}", "-p X '${v}'", '-p X "${v}"', "-r X ${v}", "-y 'X: ${v}'", "-y \"X: '${v}'\""]
+# The real thing, in the project's environment: DVC fills in, the shell splits, Papermill reads.
+REALLY = """
+import contextlib, io, json, subprocess, sys
+from dvc.parsing.context import Context
+from papermill import cli
+got = []
+for value, way in json.load(sys.stdin):
+    line = Context({"v": value}).resolve("papermill a b " + way, key="cmd")
+    words = [sys.executable, "-c", "import json, sys; print(json.dumps(sys.argv[1:]))"]
+    done = subprocess.run(["sh", "-c", line.replace("papermill", '"$0" "$1" "$2"', 1), *words], text=True, capture_output=True)
+    found = []
+    cli.execute_notebook = lambda **given: found.append(given["parameters"])
+    with contextlib.redirect_stderr(io.StringIO()):
+        try:
+            cli.papermill(json.loads(done.stdout), standalone_mode=False)
+        except (Exception, SystemExit) as error:
+            found.append(str(error))
+    got.append(found[0].get("X", "nothing") if isinstance(found[0], dict) else None)
+    got[-1] = [repr(got[-1]), isinstance(found[0], dict)]
+json.dump(got, sys.stdout)
+"""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="a POSIX shell's rules")
+def test_what_arrives_is_what_really_arrives(bare):
+    pairs = list(itertools.product(VALUES, WAYS))
+    really = json.loads(bare.run("python", "-c", REALLY, input=json.dumps(pairs), stdin=None).stdout)
+    for (value, way), (got, read) in zip(pairs, really, strict=True):
+        (argument,) = shell_line.papermill(f"papermill a b {way}").arguments
+        (arrival,) = shell_line.arrivals(argument, {"v": value}.get)
+        if not arrival.changed:
+            assert (got, read) == (repr(value), True), (value, way)
+        elif not arrival.lost:
+            assert (got, read) == (repr(arrival.got), True), (value, way)
+        else:
+            # A glob that matches nothing and a `~` stay as they are or not: that nobody can tell.
+            assert not read or got != repr(value) or "may replace" in arrival.lost, (value, way)
+
+
+lines = st.sampled_from(
+    ["N = 1", "N == 1", "N: int", "N: int = 1", "f(N)", "f(N, x=1)", "x, N = 1, 2", "(x,\n N) = 1, 2", "for N in x: pass", "N += 1",
+     "N <<= 1", "import N.a", "from a import (\n  b as N,\n)", "with a as (\n  N):\n  pass", "if (N := 2): pass", "del N",
+     "def N(): pass", "class N: pass", "def f():\n  global N\n  N = 2", "try: pass\nexcept E as N: pass", "x = N", "d[N] = 1",
+     "N.x = 1", "N[0] = 1", "lambda N: N", "[N for N in x]", "N, x[\n0\n] = 1, 2", "a, \\\n  N = 1, 2", "N, \\\n  a = 1, 2",
+     "match x:\n  case [a, N]: pass", "match x:\n  case {\n 'a': N}: pass", "x = [\n  N for N in x\n]", "%time N = 1", "N = !ls"]
+)  # fmt: skip
+
+
+@given(st.lists(lines, max_size=3))
+def test_the_quick_test_for_assignments_misses_none(parts):
+    source = "\n".join(parts)
+    cell = parse(notebook("N = 0", source), "x.ipynb").cells[1]
+    assigned = cell.tree is not None and any(name == "N" and stored for name, _, stored in _names_in_order(cell.tree))
+    assert _may_assign({"N"})(source) or not assigned

@@ -93,6 +93,32 @@ def test_a_save_with_outputs_reruns_the_code_stage_only_and_commits_clean(projec
     assert there.read("outputs/penguins.ipynb") == project.read("outputs/penguins.ipynb")
 
 
+def test_a_commit_is_refused_mended_and_accepted(project):
+    project.replace("notebooks/penguins.ipynb", '"parameters"\n    ]', '"Parameters"\n    ]')
+    project.replace(
+        "notebooks/penguins.ipynb",
+        '"BATCH_SIZE: int = 16"',
+        '"BATCH_SIZE: int = 16\\n", "ALPHA: float = 1e-4  # decay"',
+    )
+    project.replace(
+        "notebooks/penguins.ipynb", "learning_rate_init=LEARNING_RATE", "learning_rate_init=LEARNING_RATE, alpha=ALPHA"
+    )
+    refused = project.run("git", "commit", "--all", "--message", "decay", check=False)
+    assert refused.returncode == 1
+    assert "notebooks/penguins.ipynb: cell 4: changed its tag `Parameters` to `parameters`" in refused.stdout
+    assert "params.yaml:19: added `alpha: 0.0001` to `train`" in refused.stdout
+    assert project.read("params.yaml").endswith("  batch_size: 16\n  alpha: 0.0001 # decay\n")
+    project.run("git", "commit", "--all", "--message", "decay")
+    project.run("dvc", "repro")
+    assert "ALPHA = 0.0001" in project.read("outputs/penguins.ipynb")
+    # What has no single cure is refused until a person decides.
+    project.write("params.yaml", project.read("params.yaml") + "  beta: 1\n")
+    refused = project.run("git", "commit", "--all", "--message", "beta", check=False)
+    assert refused.returncode == 1
+    assert "params.yaml:20: `train.beta` is given to stage `run_notebook`, but" in refused.stdout
+    assert project.read("params.yaml").endswith("  beta: 1\n")
+
+
 def test_a_clone_without_a_remote_for_data_says_so(project, tmp_path):
     project.run("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
     done = type(project)(tmp_path / "clone", project.environ).pipeline("setup", check=False)

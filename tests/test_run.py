@@ -117,9 +117,9 @@ def test_what_the_list_names_is_what_is_given(tmp_path_factory, values):
     made = notebooks.parse(notebook("\n".join(f"{name.upper()} = 0" for name in values)), "notebooks/fit.ipynb")
     project = Project(root)
     expected = YAML(typ="safe").load(root / "params.yaml")["train"]
-    given_values, problems = project.parameters(project.stage("fit"), made)
-    assert problems == []
-    assert repr(given_values) == repr({name.upper(): value for name, value in expected.items()})
+    given_here = project.parameters(project.stage("fit"), made)
+    assert (given_here.problems, given_here.missing) == ([], [])
+    assert repr(given_here.values) == repr({name.upper(): value for name, value in expected.items()})
 
 
 def test_foreach_and_matrix_agree_with_dvc(bare):
@@ -194,7 +194,7 @@ REFUSALS = {
         notebook("LR = 1\nSTEPS = 2\nWIDTH = 3"),
         PARAMS,
         "notebooks/fit.ipynb: cell 1, line 3: parameter `WIDTH` has no key `width` in what stage `fit` lists under "
-        "`params:` (train): add `width: ...` to params.yaml, in one of these sections",
+        "`params:` (train): add `width: 3` to `train` in params.yaml",
     ),
     "key without parameter": (
         GOOD,

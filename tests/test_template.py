@@ -10,7 +10,8 @@ FILES = """
 .copier-answers.yml .dvc/.gitignore .dvc/config .dvcignore .gitattributes .gitignore .pre-commit-config.yaml
 .vscode/extensions.json .vscode/settings.json README.md data/.gitignore data/external/penguins.csv dvc.yaml
 notebooks/penguins.ipynb outputs/.gitignore params.yaml pipeline/__init__.py pipeline/__main__.py pipeline/check.py
-pipeline/code.py pipeline/files.py pipeline/notebook.py pipeline/project.py pipeline/run.py pipeline/setup.py pyproject.toml
+pipeline/code.py pipeline/edits.py pipeline/files.py pipeline/notebook.py pipeline/project.py pipeline/run.py
+pipeline/setup.py pipeline/shell_line.py pyproject.toml
 """.split()
 
 

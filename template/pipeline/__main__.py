@@ -1,5 +1,6 @@
 """Routes `python -m pipeline VERB ...` to the module of that name."""
 
+import gc
 import importlib
 import os
 import sys
@@ -23,6 +24,9 @@ def main(argv: list[str]) -> int:
         print("\n".join(f"  {verb:6} {what}" for verb, what in VERBS.items()), file=sys.stderr)
         return 0 if argv[:1] in (["-h"], ["--help"]) else 2
     verb, rest = argv[0], argv[1:]
+    if verb == "check":
+        # It runs at every commit, and ends before there is garbage: looking for some takes half of its time.
+        gc.disable()
     if verb != "setup" and _outside_environment():
         return _say_outside(f"{sys.executable} is not this project's Python")
     try:

@@ -4,15 +4,23 @@ Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`.
 """
 
 import argparse
+import contextlib
 import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from ruamel.yaml import YAML
-
-from pipeline import files
-from pipeline.notebook import Notebook, NotebookError, read
-from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
+from pipeline import edits, files, shell_line
+from pipeline.notebook import (
+    NOT_LITERAL,
+    PARAMETERS_TAG,
+    Notebook,
+    NotebookError,
+    Parameter,
+    contradiction,
+    read,
+    with_tag_corrected,
+)
+from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Cure, Project, ProjectError, Stage
 
 LOCK_FILE = "dvc.lock"
 
@@ -29,58 +37,202 @@ def main(argv: list[str]) -> int:
     wanted = {Path(path).as_posix() for path in arguments.paths}
     if wanted & {PARAMS_FILE, PIPELINE_FILE, LOCK_FILE}:
         wanted = set()  # they concern every notebook
-    # A notebook of several stages is read once, and what is wrong with it is said once.
     warnings = []
-    findings = dict.fromkeys(_findings(wanted, arguments.fix, warnings))
+    notebooks = _Notebooks()
+    findings = dict.fromkeys(_mended(wanted, notebooks)) if arguments.fix else {}
+    findings |= dict.fromkeys(_findings(wanted, notebooks, arguments.fix, warnings))
     for line in (*findings, *dict.fromkeys(warnings)):
         print(line)
     return 1 if findings else 0
 
 
-def _findings(wanted: set[str], fix: bool, warnings: list[str]) -> Iterator[str]:
-    project, notebooks = Project(), {}
+class _Notebooks(dict):
+    """The notebooks by their paths, each read once however many stages run it."""
+
+    def __missing__(self, path: str) -> Notebook | NotebookError:
+        try:
+            self[path] = read(path)
+        except NotebookError as error:
+            self[path] = error
+        return self[path]
+
+
+def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
+    project, used = Project(), set()
     try:
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
         for stage in stages:
-            for verb in ("run", "code"):
-                match stage.calls(verb):
-                    case (path, output) if not wanted or path in wanted:
-                        try:
-                            notebook = notebooks[path] = notebooks.get(path) or read(path)
-                        except NotebookError as error:
-                            yield str(error)
-                            continue
-                        if verb == "code":
-                            yield from _record(stage.name, notebook, output, fix)
-                        elif problems := [*notebook.problems()]:
-                            yield from problems
-                        else:
-                            yield from project.parameters(stage, notebook)[1]
-                            yield from notebook.drift()
-                            yield from _depends_on_code(stage, path, code_files.get(path))
-                            warnings += [f"{line} (a warning)" for line in notebook.unused()]
+            for verb, path, output, arguments in _uses(project, stage):
+                if wanted and path not in wanted:
+                    continue
+                used.add(path)
+                notebook = notebooks[path]
+                if isinstance(notebook, NotebookError):
+                    yield str(notebook)
+                elif verb == "code":
+                    yield from _record(stage.name, notebook, output, fix)
+                elif problems := [*notebook.problems()]:
+                    yield from problems
+                else:
+                    if verb == "papermill":
+                        yield from _through_the_shell(project, stage, notebook, output, arguments)
+                    else:
+                        given = project.parameters(stage, notebook)
+                        yield from given.problems + given.doubts
+                    yield from notebook.drift()
+                    yield from _depends_on_code(project, stage, path, code_files.get(path))
+                    warnings += [f"{line} (a warning)" for line in notebook.unused()]
     except ProjectError as error:
         yield str(error)
-    for path in sorted((wanted or _in_the_notebooks_folder()) - notebooks.keys()):
+    for path in sorted((wanted or _in_the_notebooks_folder()) - used):
         if path.endswith(".ipynb"):
-            try:
-                yield from read(path).problems(scratch=True)
-            except NotebookError as error:
-                yield str(error)
+            notebook = notebooks[path]
+            yield from [str(notebook)] if isinstance(notebook, NotebookError) else notebook.problems(scratch=True)
 
 
-def _depends_on_code(stage: Stage, path: str, code_file: str | None) -> Iterator[str]:
+def _uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str, tuple]]:
+    """The notebooks that a stage runs or whose code it writes: how, NOTEBOOK, OUTPUT, and the arguments of papermill."""
+    for verb in ("run", "code"):
+        if call := stage.calls(verb):
+            yield verb, *call, ()
+    # A line that ends in a backslash is a mistake of its own (see _through_the_shell), and can be read all the same.
+    for line in "\n".join(stage.raw_cmd).replace("\\\n", " ").splitlines():
+        if call := shell_line.papermill(line):
+            path, output = (project.filled(stage, text) for text in (call.notebook, call.output))
+            yield "papermill", path, output, call.arguments
+
+
+def _through_the_shell(
+    project: Project, stage: Stage, notebook: Notebook, output: str, arguments: tuple[shell_line.Argument, ...]
+) -> Iterator[str]:
+    """What a stage that calls papermill itself, as the guide has it, loses on the way from params.yaml."""
+    place, parameters = project.place(stage, "cmd"), {each.name: each for each in notebook.parameters}
+    if any(line.rstrip().endswith("\\") for line in stage.raw_cmd):
+        yield f"{place}: stage `{stage.name}`: DVC runs each line of `cmd: |` by itself: write `cmd: >-`, without backslashes"
+    cure = f"call `python -m pipeline run {notebook.path} {output}` with the key under `params:`, which changes nothing"
+    passed = set()
+    for argument in arguments:
+        head = f"{place}: stage `{stage.name}`: `{argument}`"
+        if argument.option == "-f":
+            file = project.filled(stage, argument.word)
+            meant = project.load(file)
+            names, found = map(str, meant), shell_line.file_arrivals(files.read(file), meant)
+        else:
+            names = shell_line.names(argument)
+            found = shell_line.arrivals(argument, lambda expression: project.variable(stage, expression))
+        for name in names:
+            passed.add(name)
+            if name not in parameters:
+                yield (
+                    f"{head}: {notebook.place(notebook.parameters_cell)} does not assign `{name}`, "
+                    "and Papermill only warns: spell it as there, or add it"
+                )
+        for arrival in found:
+            if arrival.name not in parameters:
+                continue
+            if arrival.lost:
+                yield f"{head} does not bring {arrival.meant!r} to `{arrival.name}`: {arrival.lost}: {cure}"
+            elif arrival.changed:
+                yield (
+                    f"{head} gives {arrival.got!r} ({type(arrival.got).__name__}) to `{arrival.name}`, "
+                    f"not {arrival.meant!r} ({type(arrival.meant).__name__}): {cure}"
+                )
+            elif declared := contradiction(parameters[arrival.name], arrival.got):
+                where = notebook.place(notebook.parameters_cell, parameters[arrival.name].line)
+                yield f"{head} gives {arrival.got!r}, but {where} says `{declared}`: change one of them"
+    for parameter in parameters.values():
+        keys = [".".join(map(str, keys)) for keys in project.keys() if str(keys[-1]).lower() == parameter.key]
+        if keys and parameter.name not in passed:
+            ways = ", or ".join(f"`-p {parameter.name} ${{{key}}}`" for key in keys)
+            yield (
+                f"{place}: stage `{stage.name}` does not pass `{' or '.join(keys)}` to the parameter `{parameter.name}` of "
+                f"{notebook.path}, which keeps the cell's value: add {ways}"
+            )
+
+
+def _mended(wanted: set[str], notebooks: _Notebooks) -> Iterator[str]:
+    """Mends what has one cure; one line for each change.
+
+    One file at a time, each read again after its change: a stop at any moment leaves every file old or new.
+    """
+    tried = set()
+    while change := next(_changes(wanted, notebooks, tried), None):
+        file, text, done = change
+        files.write(file, text)
+        notebooks.pop(file, None)
+        yield done
+
+
+def _changes(wanted: set[str], notebooks: _Notebooks, tried: set) -> Iterator[tuple[str, str, str]]:
+    """The next change: file, its new text, and the line that says it."""
+    try:
+        project = Project()
+        stages = [*project.stages()]
+        code_files = dict(call for stage in stages if (call := stage.calls("code")))
+        uses = [(stage, verb, path) for stage in stages for verb, path, _, _ in _uses(project, stage)]
+        for path in sorted({path for _, _, path in uses} | _in_the_notebooks_folder()):
+            if not wanted or path in wanted:
+                yield from _tag_corrected(path, notebooks[path])
+        for stage, verb, path in uses:
+            notebook = notebooks[path] if not wanted or path in wanted else None
+            if verb != "run" or not isinstance(notebook, Notebook) or any(notebook.problems()):
+                continue
+            code_file = code_files.get(path)
+            if code_file and not {code_file, path} & {*stage.deps} and "@" not in stage.name:
+                yield from _tried(tried, _with_dep, stage, code_file)
+            for parameter in project.parameters(stage, notebook).missing:
+                cures = project.cures(parameter, stage, notebook)
+                if len(cures) == 1 and (cures[0].is_there or parameter.default is not NOT_LITERAL):
+                    yield from _tried(tried, _cured, stage, cures[0], parameter)
+    except ProjectError:
+        return  # the findings tell
+
+
+def _tag_corrected(path: str, notebook: Notebook | NotebookError) -> Iterator[tuple[str, str, str]]:
+    if isinstance(notebook, Notebook) and (misspelt := notebook.misspelt_tag()):
+        cell, tag = misspelt
+        done = f"{notebook.place(cell)}: changed its tag `{tag}` to `{PARAMETERS_TAG}`"
+        yield path, with_tag_corrected(files.read(path), notebook), done
+
+
+def _tried(tried: set, make, stage: Stage, change: object, *more) -> Iterator[tuple[str, str, str]]:
+    """A change that was not made before; nothing where the file has no place for it, which the findings tell."""
+    if (stage.name, change) not in tried:
+        tried.add((stage.name, change))
+        with contextlib.suppress(edits.EditError):
+            yield make(stage, change, *more)
+
+
+def _with_dep(stage: Stage, path: str) -> tuple[str, str, str]:
+    text = edits.with_item(files.read(PIPELINE_FILE), (*stage.keys, "deps"), path)
+    return PIPELINE_FILE, text, f"{PIPELINE_FILE}: added {path} to the `deps:` of stage `{stage.name}`"
+
+
+def _cured(stage: Stage, cure: Cure, parameter: Parameter) -> tuple[str, str, str]:
+    """A new key first; its place in the stage's list is the next change."""
+    if cure.is_there:
+        text = edits.with_item(files.read(PIPELINE_FILE), (*stage.keys, "params"), cure.entry)
+        return PIPELINE_FILE, text, f"{PIPELINE_FILE}: added `{cure.entry}` to the `params:` of stage `{stage.name}`"
+    text = edits.with_key(files.read(PARAMS_FILE), cure.keys, parameter.default, parameter.comment)
+    section = ".".join(cure.keys[:-1])
+    said = f"`{parameter.key}: {edits.on_one_line(parameter.default)}`" + (f" to `{section}`" if section else "")
+    return PARAMS_FILE, text, f"{PARAMS_FILE}:{edits.line(text, cure.keys)}: added {said}"
+
+
+def _depends_on_code(project: Project, stage: Stage, path: str, code_file: str | None) -> Iterator[str]:
     """A stage that would not rerun when its notebook's code changes."""
     if code_file in stage.deps or path in stage.deps:
         return
+    head = f"{project.place(stage, 'deps')}: stage `{stage.name}` would not rerun when {path} changes: "
     if code_file:
-        yield f"{PIPELINE_FILE}: stage `{stage.name}` would not rerun when {path} changes: add {code_file} to its `deps:`"
+        yield f"{head}add {code_file} to its `deps:`"
+    elif not stage.calls("run"):
+        yield f"{head}add it to its `deps:`"
     else:
         name = Path(path).stem
         yield (
-            f"{PIPELINE_FILE}: stage `{stage.name}` would not rerun when {path} changes: "
-            f"add {name} to the notebooks of stage `code`, and outputs/code/{name}.py to the `deps:` of `{stage.name}`"
+            f"{head}add {name} to the notebooks of stage `code`, and outputs/code/{name}.py to the `deps:` of `{stage.name}`"
         )
 
 
@@ -95,16 +247,16 @@ def _record(stage: str, notebook: Notebook, output: str, fix: bool) -> Iterator[
     stage from being stale in this commit, and in each fresh clone of it.
     """
     try:
-        text = Path(LOCK_FILE).read_text(encoding="utf-8")
+        text = files.read(LOCK_FILE)
     except FileNotFoundError:
         return
-    entry = _child(_child(YAML(typ="safe", pure=True).compose(text), "stages"), stage)
+    entry = edits.node(text, ("stages", stage))
     dep = _recorded(entry, "deps", notebook.path)
     out = _recorded(entry, "outs", output)
     content = Path(notebook.path).read_bytes()
-    if dep is None or out is None or _child(dep, "md5").value == _md5(content):
+    if dep is None or out is None or edits.child(dep, "md5").value == _md5(content):
         return
-    if _child(out, "md5").value != _md5(notebook.code().encode("utf-8", "backslashreplace")):
+    if edits.child(out, "md5").value != _md5(notebook.code().encode("utf-8", "backslashreplace")):
         return  # other code: the stage is to run
     if not fix:
         yield (
@@ -112,27 +264,20 @@ def _record(stage: str, notebook: Notebook, output: str, fix: bool) -> Iterator[
             "`python -m pipeline check --fix` renews the record"
         )
         return
-    # The later place first, so that the earlier one stays where it is.
-    changes = [(_child(dep, "md5"), _md5(content)), (_child(dep, "size"), str(len(content)))]
-    for node, value in sorted(changes, key=lambda change: -change[0].start_mark.index):
-        text = text[: node.start_mark.index] + value + text[node.end_mark.index :]
-    files.write(LOCK_FILE, text)
+    changes = [(edits.child(dep, "md5"), _md5(content)), (edits.child(dep, "size"), str(len(content)))]
+    files.write(LOCK_FILE, edits.replaced(text, changes))
     yield f"{LOCK_FILE}: renewed the record of {notebook.path}, whose outputs or markdown changed and whose code did not"
 
 
 def _recorded(entry, kind: str, path: str):
     """The node of a file among a stage's deps or outs in dvc.lock; None where it is not there."""
-    for node in getattr(_child(entry, kind), "value", []):
-        if getattr(_child(node, "path"), "value", None) == path and _child(node, "md5") and _child(node, "size"):
+    for node in getattr(edits.child(entry, kind), "value", []):
+        if (
+            getattr(edits.child(node, "path"), "value", None) == path
+            and edits.child(node, "md5")
+            and edits.child(node, "size")
+        ):
             return node
-    return None
-
-
-def _child(node, key: str):
-    """The value under a key of a YAML mapping's node; None where there is none."""
-    for key_node, value_node in getattr(node, "value", None) or []:
-        if key_node.value == key:
-            return value_node
     return None
 
 

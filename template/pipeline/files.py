@@ -5,8 +5,17 @@ import tempfile
 from pathlib import Path
 
 
+def read(path: str | Path) -> str:
+    """The text of a UTF-8 file, its line ends as they are.
+
+    Raises:
+        OSError, UnicodeDecodeError: it is not there, or no such text.
+    """
+    return Path(path).read_bytes().decode("utf-8")
+
+
 def write(path: str | Path, text: str) -> None:
-    """Writes a UTF-8 text file with `\\n` line ends, beside its place first; its folder is made where there is none.
+    """Writes a UTF-8 text file, its line ends as they are, beside its place first; its folder is made where there is none.
 
     Raises:
         OSError: the file cannot be written; what was there is untouched.

@@ -5,11 +5,13 @@ template's extension reads one before there is an environment.
 """
 
 import ast
+import io
 import json
 import re
+import tokenize
 import warnings
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
@@ -64,6 +66,10 @@ class Parameter:
     """The literal's value, or NOT_LITERAL."""
     source: str
     """The right-hand side; empty for a bare `name: type`."""
+    comment: str = ""
+    """The comment behind it, without `#`; where there is none, the lines of comment just above it, as one."""
+    section: str = ""
+    """The heading that it stands under: a comment of one or two words on a line of its own, as in `# train`."""
 
     @property
     def key(self) -> str:
@@ -76,7 +82,7 @@ class Notebook:
 
     Attributes:
         path: as it was given, with forward slashes: what messages and dvc.yaml call it.
-        document: the parsed JSON.
+        document: the parsed JSON, without outputs: nothing here asks for them, and they would take most of the memory.
         cells: all cells in order, without those that Papermill left in an executed copy.
     """
 
@@ -109,10 +115,11 @@ class Notebook:
         """What the parameters cell assigns, in its order; the last assignment of a name counts."""
         if self.parameters_cell is None or self.parameters_cell.tree is None:
             return []
-        found = {}
+        found, comments = {}, _comments(self.parameters_cell.python[0])
         for statement in self.parameters_cell.tree.body:
             if parameter := _parameter(statement):
-                found[parameter.name] = parameter
+                comment, section = comments(statement)
+                found[parameter.name] = replace(parameter, comment=comment, section=section)
         return list(found.values())
 
     def place(self, cell: Cell, line: int | None = None) -> str:
@@ -128,13 +135,19 @@ class Notebook:
             yield f"{self.path}: is a notebook in {self.language}: only Python notebooks can be run here"
             return
         tagged = [cell for cell in self.cells if PARAMETERS_TAG in cell.tags]
-        misspelt = False
-        for cell in self.cells:
-            for tag in cell.tags:
-                # `Parameters`, `parameter`, `params`: Papermill wants the one spelling, and would pass over the cell.
-                if tag != PARAMETERS_TAG and tag.strip().lower() in ("parameters", "parameter", "params", "param"):
-                    misspelt = True
-                    yield f"{self.place(cell)}: its tag `{tag}` must read `{PARAMETERS_TAG}`"
+        misspelt = [(cell, tag) for cell in self.cells for tag in cell.tags if _is_near_miss(tag)]
+        for cell, tag in misspelt:
+            if tagged or cell.type != "code" or len(misspelt) > 1:
+                yield (
+                    f"{self.place(cell)}: its tag `{tag}` means nothing to Papermill: take it off"
+                    + (
+                        ""
+                        if tagged
+                        else f", or put `{PARAMETERS_TAG}` on the one code cell that assigns the parameters"
+                    )
+                )
+            else:
+                yield f"{self.place(cell)}: its tag `{tag}` must read `{PARAMETERS_TAG}`"
         for cell in tagged:
             if cell.type != "code":
                 yield f"{self.place(cell)}: the tag `{PARAMETERS_TAG}` is on a {cell.type} cell: move it to the code cell"
@@ -153,6 +166,12 @@ class Notebook:
         elif code and code[0].tree is None:
             yield f"{self.place(code[0], _syntax_error_line(code[0]))}: the parameters cell is not valid Python: mend it"
 
+    def misspelt_tag(self) -> tuple[Cell, str] | None:
+        """The one cell that is meant to be the parameters cell, and how its tag is spelt; None where that is not clear."""
+        misspelt = [(cell, tag) for cell in self.cells for tag in cell.tags if _is_near_miss(tag)]
+        exact = any(PARAMETERS_TAG in cell.tags for cell in self.cells)
+        return misspelt[0] if len(misspelt) == 1 and misspelt[0][0].type == "code" and not exact else None
+
     def drift(self) -> Iterator[str]:
         """Where the notebook would use another value than the one it is given; one line each, with the cure.
 
@@ -160,13 +179,16 @@ class Notebook:
         """
         names = {parameter.name for parameter in self.parameters}
         yield from self._drift_in_parameters_cell(names)
+        may_assign = _may_assign(names)
         for cell in self.cells:
             if cell.type != "code" or cell is self.parameters_cell:
                 continue
-            # Most cells name no parameter: reading them as Python would take most of the time.
-            if not any(name in cell.source for name in names) or cell.tree is None:
-                continue
             above = cell.number < self.parameters_cell.number
+            # Reading each cell as Python would take most of the time.
+            if not (any(name in cell.source for name in names) if above else may_assign(cell.source)):
+                continue
+            if cell.tree is None:
+                continue
             seen = set()
             for name, line, stored in _names_in_order(cell.tree):
                 if name not in names or (name, stored) in seen:
@@ -209,6 +231,11 @@ class Notebook:
                 yield (
                     f"{place}: `{parameter.name}` is derived from the parameter `{used[0]}`, and would not follow it: "
                     "move this line to a cell below"
+                )
+            elif parameter.default is not NOT_LITERAL and not _in_yaml(parameter.default):
+                yield (
+                    f"{place}: `{parameter.name}` is a {type(parameter.default).__name__}, which params.yaml cannot say: "
+                    "write a list or a string"
                 )
             elif parameter.default is NOT_LITERAL and parameter.source:
                 yield (
@@ -255,7 +282,7 @@ def read(path: str | Path) -> Notebook:
     """
     name = Path(path).as_posix()
     try:
-        text = Path(path).read_bytes().decode("utf-8-sig")
+        text = Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise NotebookError(f"{name}: there is no such file") from None
     except OSError as error:
@@ -295,18 +322,63 @@ def parse(text: str, name: str) -> Notebook:
     cells = document.get("cells")
     if not isinstance(cells, list) or not all(isinstance(cell, dict) and _text(cell) is not None for cell in cells):
         raise NotebookError(f"{name}: is not a valid notebook: its `cells` are no list of cells")
+    for cell in cells:
+        cell.pop("outputs", None)
     return Notebook(name, document)
 
 
-def contradiction(annotation: ast.expr | None, value: object) -> str | None:
-    """Says what an annotation asks for where the value is not that; None where it fits or nobody can tell.
+def contradiction(parameter: Parameter, value: object) -> str | None:
+    """How the cell declares a parameter (`lr: float`, `lr = 0.1`) whose value is none of that; None where it fits.
 
-    The built-in types, `list[...]`, `dict[...]`, `Literal[...]`, `Optional`, `Union` and `|` are understood; any other
-    annotation claims nothing. As in PEP 484 an int is welcome as a float; a bool is no int, though Python has it so.
+    Of annotations, the built-in types, `list[...]`, `dict[...]`, `Literal[...]`, `Optional`, `Union` and `|` are
+    understood; any other claims nothing. As in PEP 484 an int is welcome as a float; a bool is no int, though Python has
+    it so. Without an annotation the default tells: a number stays a number, a string a string; None claims nothing.
     """
-    if annotation is None or _fits(annotation, value) is not False:
+    if parameter.annotation is not None:
+        fits = _fits(parameter.annotation, value)
+        return f"{parameter.name}: {ast.unparse(parameter.annotation)}" if fits is False else None
+    if parameter.default is NOT_LITERAL or parameter.default is None:
         return None
-    return ast.unparse(annotation)
+    kinds = next(kinds for kinds in _KINDS if isinstance(parameter.default, kinds))
+    if isinstance(value, kinds) and isinstance(value, bool) == isinstance(parameter.default, bool):
+        return None
+    return f"{parameter.name} = {parameter.source}"
+
+
+def with_tag_corrected(text: str, notebook: Notebook) -> str:
+    """The notebook's text with its misspelt tag (see Notebook.misspelt_tag) mended, every other character as it was."""
+    cell, tag = notebook.misspelt_tag()
+    index = list(cell.tags).index(tag)
+    start, end = _span(text, ("cells", cell.number - 1, "metadata", "tags", index))
+    return text[:start] + json.dumps(PARAMETERS_TAG) + text[end:]
+
+
+def _span(text: str, path: tuple) -> tuple[int, int]:
+    """Where the value under a path of keys and indexes stands in a JSON text: start and end."""
+    decoder, space = json.JSONDecoder(), re.compile(r"[ \t\r\n]*")
+
+    def skip(at: int) -> int:
+        return space.match(text, at).end()
+
+    at = skip(text.startswith("\ufeff"))
+    for step in path:
+        at, found, count = skip(at + 1), None, 0
+        while text[at] not in "]}":
+            key = count
+            if isinstance(step, str):
+                key, at = decoder.raw_decode(text, at)
+                at = skip(skip(at) + 1)  # the colon
+            if key == step:
+                found = at  # of equal keys the last one counts, as for json.loads
+            at = skip(decoder.raw_decode(text, at)[1])
+            at, count = (skip(at + 1) if text[at] == "," else at), count + 1
+        at = found
+    return at, decoder.raw_decode(text, at)[1]
+
+
+def _is_near_miss(tag: str) -> bool:
+    """`Parameters`, `parameter`, `params`: Papermill knows the one spelling, and would pass over the cell."""
+    return tag != PARAMETERS_TAG and tag.strip().lower() in ("parameters", "parameter", "params", "param")
 
 
 def _cell(number: int, cell: dict) -> Cell:
@@ -349,6 +421,63 @@ def _parameter(statement: ast.stmt) -> Parameter | None:
     return Parameter(name, statement.lineno, annotation, default, ast.unparse(value))
 
 
+def _may_assign(names: set[str]) -> Callable[[str], bool]:
+    """A quick test of a cell's source, true wherever it may assign one of the names: then the syntax tree tells."""
+    if not names:
+        return lambda source: False
+    name = rf"\b(?:{'|'.join(map(re.escape, names))})\b"
+    keyword = r"\b(?:for|as|import|def|class|del|case|global)\b"
+    mention = re.compile(name)
+    assignment = re.compile(
+        # `name = `, `name, other = `, `name += `, but no comparison;
+        rf"{name}.*(?:(?<![=!<>])|(?<=<<)|(?<=>>))=(?!=)"
+        # `for name in`, `import x as name`, also where the line goes on below;
+        rf"|{keyword}.*(?:{name}|[(\[{{,\\|]\s*(?:\#.*)?$)"
+        # and what a bracket or a backslash spreads over lines.
+        rf"|{name}.*[(\[{{,\\]\s*(?:\#.*)?$|[)\]}}]\s*=(?!=)",
+        re.MULTILINE,
+    )
+    return lambda source: bool(mention.search(source) and assignment.search(source))
+
+
+def _in_yaml(default: object) -> bool:
+    """Whether params.yaml can say a literal: a tuple, a set or bytes would come back as something else."""
+    if isinstance(default, list):
+        return all(map(_in_yaml, default))
+    if isinstance(default, dict):
+        return all(map(_in_yaml, default.values()))
+    return isinstance(default, str | int | float | None)
+
+
+def _comments(source: str) -> Callable[[ast.stmt], tuple[str, str]]:
+    """A function that gives a statement's comment and heading (see Parameter)."""
+    behind, alone = {}, {}
+    try:
+        for token in tokenize.generate_tokens(io.StringIO(source).readline):
+            if token.type == tokenize.COMMENT:
+                own_line = not token.line[: token.start[1]].strip()
+                (alone if own_line else behind)[token.start[0]] = token.string.lstrip("#").strip()
+    except (tokenize.TokenError, SyntaxError, ValueError):
+        pass
+    blank = {number for number, line in enumerate(source.split("\n"), 1) if not line.strip()} | {0}
+    headings = {
+        number: text.lower().replace(" ", "_").replace("-", "_")
+        for number, text in alone.items()
+        # A heading stands apart from what is above it; a remark on the line below has more words.
+        if number - 1 in blank and number + 1 not in alone and re.fullmatch(r"[^\W\d]\w*([ -]\w+)?", text)
+    }
+
+    def of(statement: ast.stmt) -> tuple[str, str]:
+        heading = max((number for number in headings if number < statement.lineno), default=None)
+        above, number = [], statement.lineno - 1
+        while number in alone and number != heading:
+            above.insert(0, alone[number])
+            number -= 1
+        return behind.get(statement.end_lineno) or " ".join(above), headings.get(heading, "")
+
+    return of
+
+
 def _names_in_order(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
     """Each name that a cell's own code uses or binds: name, line, and whether it is bound at top level.
 
@@ -357,6 +486,8 @@ def _names_in_order(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
     for node in ast.iter_child_nodes(tree):
         own = isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef)
         match node:
+            case ast.AnnAssign(value=None, target=ast.Name()):
+                continue  # `name: type` assigns nothing
             case ast.Name(id=name, ctx=context):
                 yield name, node.lineno, not isinstance(context, ast.Load)
             case ast.Import(names=aliases) | ast.ImportFrom(names=aliases):
@@ -364,9 +495,14 @@ def _names_in_order(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
                     yield (alias.asname or alias.name).partition(".")[0], node.lineno, True
             case (
                 ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name) | ast.ClassDef(name=name)
-                | ast.ExceptHandler(name=str(name))
+                | ast.ExceptHandler(name=str(name)) | ast.MatchAs(name=str(name)) | ast.MatchStar(name=str(name))
+                | ast.MatchMapping(rest=str(name))
             ):  # fmt: skip
                 yield name, node.lineno, True
+        if own:
+            for inner_node in ast.walk(node):
+                if isinstance(inner_node, ast.Global):
+                    yield from ((name, inner_node.lineno, True) for name in inner_node.names)
         if own or isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
             inner = {name for name, _, stored in _names_in_order(node) if stored} | {
                 argument.arg for argument in ast.walk(node) if isinstance(argument, ast.arg)
@@ -477,6 +613,10 @@ _TYPES = {
     # YAML has no such values, so these never fit: a list that arrives in their place is named.
     "tuple": tuple, "Tuple": tuple, "set": set, "Set": set, "bytes": bytes, "complex": complex,
 }  # fmt: skip
+
+
+# What may stand in for a default of the same kind; any literal is of one.
+_KINDS = ((int, float), (str,), (list, tuple), (dict,), (object,))
 
 
 def _fits(annotation: ast.expr, value: object) -> bool | None:

@@ -4,6 +4,7 @@ Knows nothing of kernels. Does not import DVC, which takes a second: the few rul
 those of https://doc.dvc.org/user-guide/project-structure/dvcyaml-files, and tests hold them against DVC itself.
 """
 
+import functools
 import itertools
 import json
 import re
@@ -16,7 +17,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from pipeline.notebook import Notebook, Parameter, contradiction
+from pipeline import edits
+from pipeline.notebook import NOT_LITERAL, Notebook, Parameter, contradiction
 
 PARAMS_FILE = "params.yaml"
 PIPELINE_FILE = "dvc.yaml"
@@ -40,6 +42,12 @@ class Stage:
     params: list = field(default_factory=list)
     """The `params:` list as it stands: keys of params.yaml, or `{file: keys}`."""
     deps: tuple[str, ...] = ()
+    keys: tuple[str, ...] = ()
+    """Where in dvc.yaml its definition is."""
+    raw_cmd: tuple[str, ...] = ()
+    """The command lines with their `${...}`."""
+    variables: dict = field(default_factory=dict, repr=False)
+    """What a `${...}` of it may name."""
 
     def calls(self, verb: str) -> tuple[str, str] | None:
         """NOTEBOOK and OUTPUT of this stage's `python -m pipeline VERB NOTEBOOK OUTPUT`; None where it has none."""
@@ -54,6 +62,32 @@ class Stage:
                 if words[index : index + 3] == ["-m", "pipeline", verb]:
                     return words[index + 3], words[index + 4]
         return None
+
+
+@dataclass(frozen=True)
+class Cure:
+    """One way to give a parameter that a stage lacks."""
+
+    keys: tuple[str, ...]
+    """The key's place in params.yaml."""
+    is_there: bool
+    """Whether params.yaml has it already."""
+    entry: str | None
+    """What the stage's `params:` list lacks then; None where it lists the section."""
+
+
+@dataclass
+class Given:
+    """What a stage gives to its notebook."""
+
+    values: dict[str, object]
+    """By the parameters' names in the notebook; complete only where there are no problems."""
+    problems: list[str]
+    """One line each, with its cure."""
+    missing: list[Parameter]
+    """The parameters for which the stage has no value."""
+    doubts: list[str]
+    """Values of another type than the parameter's default: given as they are, and most likely a mistake."""
 
 
 class Project:
@@ -73,18 +107,21 @@ class Project:
         Raises:
             ProjectError: dvc.yaml is not there, cannot be read, or uses a variable that is not defined.
         """
-        pipeline = _mapping_of(self._load(PIPELINE_FILE), PIPELINE_FILE)
+        pipeline = _mapping_of(self.load(PIPELINE_FILE), PIPELINE_FILE)
         context = self._context(pipeline.get("vars"), {})
         for name, definition in _mapping_of(pipeline.get("stages") or {}, f"{PIPELINE_FILE}: stages").items():
             for full_name, body, own_context in _expand(name, _mapping_of(definition, f"stage `{name}`"), context):
                 own_context = self._context(body.get("vars"), own_context)
                 where = f"{PIPELINE_FILE}: stage `{full_name}`"
-                cmd = _filled(body.get("cmd") or [], own_context, where)
+                cmd = body.get("cmd") or []
                 yield Stage(
                     name=full_name,
-                    cmd=tuple(cmd.splitlines() if isinstance(cmd, str) else map(str, cmd)),
+                    cmd=_lines_of(_filled(cmd, own_context, where)),
                     params=_filled(body.get("params") or [], own_context, where),
                     deps=tuple(map(str, _filled(body.get("deps") or [], own_context, where))),
+                    keys=("stages", name, *(["do"] if "foreach" in definition else [])),
+                    raw_cmd=_lines_of(cmd),
+                    variables=own_context,
                 )
 
     def stage(self, name: str) -> Stage:
@@ -112,15 +149,11 @@ class Project:
             "its `params:` list would say which values the notebook gets"
         )
 
-    def parameters(self, stage: Stage, notebook: Notebook) -> tuple[dict[str, object], list[str]]:
+    def parameters(self, stage: Stage, notebook: Notebook) -> Given:
         """What the stage gives to its notebook: exactly what its `params:` list has DVC track.
 
         An entry that is a mapping is a section: each of its keys is a parameter. Any other entry is itself a key, and so
         is a mapping whose name the notebook has as a parameter. A parameter's name and its key differ in case at most.
-
-        Returns:
-            The values by the parameters' names in the notebook, and the problems, one line each with its cure; the
-            values are complete only where there are no problems.
 
         Raises:
             ProjectError: a file of parameters is not there or cannot be read.
@@ -133,7 +166,7 @@ class Project:
                     f"`{twin.name}` and `{parameter.name}` are the same key `{parameter.key}`: rename one"
                 )
             parameters[parameter.key] = parameter
-        values, origins = {}, {}
+        values, origins, doubts = {}, {}, []
         for file, keys, value in self._given(stage, parameters, problems):
             key = str(keys[-1]).lower()
             where = f"{self._place(file, keys)}: `{'.'.join(map(str, keys))}`"
@@ -146,14 +179,56 @@ class Project:
             elif parameter is None:
                 problems.append(_surplus(where, keys, stage, notebook))
             elif (problem := _unfit(where, value, parameter, notebook)) is not None:
-                problems.append(problem)
+                (problems if parameter.annotation else doubts).append(problem)
             origins.setdefault(key, where)
             if parameter is not None:
                 values[parameter.name] = value
+        missing = [parameter for key, parameter in parameters.items() if key not in origins]
         problems.extend(
-            _missing(parameter, stage, notebook) for key, parameter in parameters.items() if key not in origins
+            _missing(parameter, self.cures(parameter, stage, notebook), stage, notebook) for parameter in missing
         )
-        return values, problems
+        return Given(values, problems, missing, doubts)
+
+    def cures(self, parameter: Parameter, stage: Stage, notebook: Notebook) -> list[Cure]:
+        """The ways to give a parameter that the stage lacks. A single one is no guess.
+
+        A key of its name that is there already, in a section that the notebook has all of, or where the stage lists no
+        section; else that key, or a new one in a section that the stage lists: in the one that the comment above the
+        parameter names, where there are several.
+        """
+        data = self.load(PARAMS_FILE)
+        names = {own.key for own in notebook.parameters}
+        there = []
+        for keys in self.keys():
+            if str(keys[-1]).lower() == parameter.key:
+                whole = len(keys) == 2 and {str(key).lower() for key in data[keys[0]]} <= names
+                there.append(Cure(keys, True, keys[0] if whole else ".".join(map(str, keys))))
+        sections = self._sections(parameter, stage, data)
+        if there and (not sections or all(cure.entry == cure.keys[0] for cure in there)):
+            return there
+        if not sections:
+            name = parameter.section or stage.keys[1]
+            sections = {(name,): name}
+        new = [Cure((*keys, parameter.key), False, entry) for keys, entry in sections.items()]
+        return there + [cure for cure in new if cure.keys not in [own.keys for own in there]]
+
+    def _sections(self, parameter: Parameter, stage: Stage, data: dict) -> dict[tuple, str | None]:
+        """Where in params.yaml the stage's list has room for a new key, and what the list would lack then."""
+        sections = {}
+        for file, entry in _entries(stage):
+            if file != PARAMS_FILE:
+                continue
+            for keys in [tuple(entry.split("."))] if entry is not None else [(str(key),) for key in data]:
+                try:
+                    value = _at(data, keys)
+                except LookupError:
+                    value = None
+                if value is None or isinstance(value, dict):
+                    sections[keys] = None
+                else:  # a single key: a sibling of it would have to be listed, too
+                    sections.setdefault(keys[:-1], ".".join((*keys[:-1], parameter.key)))
+        named = (parameter.section,)
+        return {named: sections[named]} if named in sections else sections
 
     def _given(
         self, stage: Stage, parameters: dict[str, Parameter], problems: list[str]
@@ -161,18 +236,19 @@ class Project:
         """File, path of keys and value of each parameter that the `params:` list names, once each."""
         seen = set()
         for file, entry in _entries(stage):
-            data = self._load(file)
+            data = self.load(file)
             for keys in [tuple(entry.split("."))] if entry is not None else [(key,) for key in data]:
                 try:
                     value = _at(data, keys)
                 except LookupError:
                     problems.append(
-                        f"{PIPELINE_FILE}: stage `{stage.name}` lists `{entry}` under `params:`, "
+                        f"{self.place(stage, 'params')}: stage `{stage.name}` lists `{entry}` under `params:`, "
                         f"but {file} has no such key: add it there or take it off the list"
                     )
                     continue
                 inner = [(*keys, key) for key in value] if isinstance(value, dict) else []
-                if str(keys[-1]).lower() not in parameters and isinstance(value, dict):
+                # A section in which nothing stands yet is one, too.
+                if str(keys[-1]).lower() not in parameters and (isinstance(value, dict) or value is None):
                     found = inner
                 elif any(str(key[-1]).lower() in parameters for key in inner):
                     problems.append(
@@ -191,19 +267,23 @@ class Project:
         """The variables that `${...}` may name: params.yaml, and what `vars:` adds."""
         context = dict(outer)
         if not context and (self.root / PARAMS_FILE).exists():
-            context.update(self._load(PARAMS_FILE))
+            context.update(self.load(PARAMS_FILE))
         for entry in variables or []:
             if isinstance(entry, dict):
                 context.update(entry)
             elif isinstance(entry, str):
                 # `file` or `file:key,key`; a colon may also stand behind a drive's letter.
                 file, _, keys = entry.partition(":") if not re.match(r"[A-Za-z]:[\\/]", entry) else (entry, "", "")
-                data = self._load(file)
+                data = self.load(file)
                 context.update({key: data[key] for key in keys.split(",") if key in data} if keys else data)
         return context
 
-    def _load(self, file: str) -> dict:
-        """A YAML, JSON or TOML file as DVC reads it, once."""
+    def load(self, file: str) -> dict:
+        """A YAML, JSON or TOML file as DVC reads it, once.
+
+        Raises:
+            ProjectError: it is not there, cannot be read, or holds a value that DVC cannot track.
+        """
         if file not in self._files:
             path = self.root / file
             try:
@@ -224,18 +304,38 @@ class Project:
         """`params.yaml:12`: the line of a key; the file alone where it is no YAML."""
         if not file.endswith((".yaml", ".yml")):
             return file
-        node = YAML(typ="safe", pure=True).compose((self.root / file).read_text(encoding="utf-8-sig"))
-        line = None
-        for key in keys:
-            for key_node, value_node in getattr(node, "value", None) or []:
-                if str(key_node.value) == str(key):
-                    line, node = key_node.start_mark.line + 1, value_node
-                    break
-            else:
-                break
+        line = edits.line((self.root / file).read_text(encoding="utf-8-sig"), keys)
         return f"{file}:{line}" if line else file
 
+    def keys(self) -> Iterator[tuple]:
+        """The keys of params.yaml at top level and in its sections, but not the sections themselves."""
+        for key, value in self.load(PARAMS_FILE).items():
+            yield from ((key, inner) for inner in value) if isinstance(value, dict) else [(key,)]
 
+    def filled(self, stage: Stage, text: str) -> str:
+        """A text of a stage with its `${...}` filled in.
+
+        Raises:
+            ProjectError: one of them is not defined.
+        """
+        return _string(_filled(text, stage.variables, f"{PIPELINE_FILE}: stage `{stage.name}`"))
+
+    def variable(self, stage: Stage, expression: str) -> object:
+        """What `${expression}` stands for in a stage.
+
+        Raises:
+            ProjectError: nothing.
+        """
+        return _variable(expression, stage.variables, f"{PIPELINE_FILE}: stage `{stage.name}`")
+
+    def place(self, stage: Stage, key: str) -> str:
+        """`dvc.yaml:12`: the line of a key of a stage; where it has none, of the stage."""
+        text = (self.root / PIPELINE_FILE).read_text(encoding="utf-8-sig")
+        line = edits.line(text, (*stage.keys, key)) or edits.line(text, stage.keys[:2])
+        return f"{PIPELINE_FILE}:{line}"
+
+
+@functools.lru_cache(maxsize=4)
 def _parse(text: str, file: str) -> object:
     try:
         if file.endswith((".yaml", ".yml")) or file == PIPELINE_FILE:
@@ -273,6 +373,10 @@ def _leaves(value: object, keys: tuple = ()) -> Iterator[tuple[tuple, object]]:
             yield from _leaves(inner, keys)
     else:
         yield keys, value
+
+
+def _lines_of(cmd: str | list) -> tuple[str, ...]:
+    return tuple(cmd.splitlines() if isinstance(cmd, str) else map(str, cmd))
 
 
 def _mapping_of(value: object, what: str) -> dict:
@@ -373,18 +477,27 @@ def _surplus(where: str, keys: tuple, stage: Stage, notebook: Notebook) -> str:
     )
 
 
-def _missing(parameter: Parameter, stage: Stage, notebook: Notebook) -> str:
+def _missing(parameter: Parameter, cures: list[Cure], stage: Stage, notebook: Notebook) -> str:
     sections = ", ".join(entry or file for file, entry in _entries(stage)) or "none"
+    try:
+        value = edits.on_one_line(parameter.default) if parameter.default is not NOT_LITERAL else "..."
+    except edits.EditError:
+        value = "..."
+    ways = []
+    for cure in cures:
+        section, listed = ".".join(map(str, cure.keys[:-1])), f"list `{cure.entry}` under the stage's `params:`"
+        added = f"add `{parameter.key}: {value}` to {f'`{section}` in ' if section else ''}{PARAMS_FILE}"
+        ways.append(listed if cure.is_there else added + (f" and {listed}" if cure.entry else ""))
     return (
         f"{notebook.place(notebook.parameters_cell, parameter.line)}: parameter `{parameter.name}` has no key "
-        f"`{parameter.key}` in what stage `{stage.name}` lists under `params:` ({sections}): "
-        f"add `{parameter.key}: ...` to {PARAMS_FILE}, in one of these sections"
+        f"`{parameter.key}` in what stage `{stage.name}` lists under `params:` ({sections}): {', or '.join(ways)}"
     )
 
 
 def _unfit(where: str, value: object, parameter: Parameter, notebook: Notebook) -> str | None:
-    wanted = contradiction(parameter.annotation, value)
-    if wanted is None:
+    declared = contradiction(parameter, value)
+    if declared is None:
         return None
     place = notebook.place(notebook.parameters_cell, parameter.line)
-    return f"{where} is {value!r} ({type(value).__name__}), but {place} says `{parameter.name}: {wanted}`: change one of them"
+    more = "" if parameter.annotation else ", or annotate the parameter"
+    return f"{where} is {value!r} ({type(value).__name__}), but {place} says `{declared}`: change one of them{more}"

@@ -36,16 +36,17 @@ def main(argv: list[str]) -> int:
         name = os.environ.get("DVC_STAGE")
         stage = project.stage(name) if name else project.stage_running(arguments.notebook, arguments.output)
         problems = [*notebook.problems()]
-        values, more = ({}, []) if problems else project.parameters(stage, notebook)
-        problems += more + (_stale_code(project, stage, notebook) if name else [])
+        given = project.parameters(stage, notebook) if not problems else None
+        problems += given.problems if given else []
+        problems += _stale_code(project, stage, notebook) if name else []
     except (NotebookError, ProjectError) as error:
         problems = [str(error)]
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 1
-    run = _Run(notebook, values, arguments.output)
+    run = _Run(notebook, given.values, arguments.output)
     code = run.execute()
-    if code == 0 and name and (changed := _changed_meanwhile(stage, notebook, values)):
+    if code == 0 and name and (changed := _changed_meanwhile(stage, notebook, given.values)):
         print(changed, file=sys.stderr)
         return 1
     return code
@@ -64,10 +65,10 @@ def _stale_code(project: Project, stage: Stage, notebook: Notebook) -> list[str]
 def _changed_meanwhile(stage: Stage, notebook: Notebook, values: dict[str, object]) -> str | None:
     """DVC reads params.yaml again after the run, and would record values that the notebook never saw."""
     try:
-        now, problems = Project().parameters(stage, notebook)
-    except ProjectError as error:
-        now, problems = None, [str(error)]
-    if problems or repr(now) != repr(values):
+        now = Project().parameters(stage, notebook)
+    except ProjectError:
+        now = None
+    if now is None or now.problems or repr(now.values) != repr(values):
         return f"params.yaml changed while {notebook.path} ran: the run used the old values; run `dvc repro` again"
     return None
 
