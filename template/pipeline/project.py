@@ -42,6 +42,8 @@ class Stage:
     params: list = field(default_factory=list)
     """The `params:` list as it stands: keys of params.yaml, or `{file: keys}`."""
     deps: tuple[str, ...] = ()
+    outs: tuple[str, ...] = ()
+    """The paths of its outs, metrics and plots."""
     keys: tuple[str, ...] = ()
     """Where in dvc.yaml its definition is."""
     raw_cmd: tuple[str, ...] = ()
@@ -55,7 +57,7 @@ class Stage:
             if verb not in line:
                 continue
             try:
-                words = shlex.split(line)
+                words = [word for word in shlex.split(line) if not word.startswith("--")]
             except ValueError:
                 continue
             for index in range(len(words) - 4):
@@ -119,6 +121,13 @@ class Project:
                     cmd=_lines_of(_filled(cmd, own_context, where)),
                     params=_filled(body.get("params") or [], own_context, where),
                     deps=tuple(map(str, _filled(body.get("deps") or [], own_context, where))),
+                    outs=tuple(
+                        str(path)
+                        for kind in ("outs", "metrics", "plots")
+                        for entry in _filled(body.get(kind) or [], own_context, where)
+                        # A mapping of one path to its options.
+                        for path in (entry if isinstance(entry, dict) else [entry])
+                    ),
                     keys=("stages", name, *(["do"] if "foreach" in definition else [])),
                     raw_cmd=_lines_of(cmd),
                     variables=own_context,

@@ -1,33 +1,50 @@
-"""`python -m pipeline run NOTEBOOK OUTPUT`: executes a notebook with the parameters that its stage in dvc.yaml lists."""
+"""`python -m pipeline run NOTEBOOK OUTPUT`: executes a notebook with the parameters that its stage in dvc.yaml lists.
+
+Afterwards it names what the notebook read or wrote and dvc.yaml does not declare, and the other way round.
+"""
 
 import argparse
 import contextlib
 import copy
 import os
+import posixpath
 import re
 import signal
 import sys
 import tempfile
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import files
+from pipeline import edits, files
 from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read
-from pipeline.project import Project, ProjectError, Stage
+from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
+from pipeline.trace import Trace, by_folder, is_covered
 
 SAVE_EVERY = 30.0
 """Seconds between two saves of the notebook while it runs."""
+
+# What a stage may depend on without reading it.
+_ENVIRONMENT_FILES = ("pyproject.toml", "uv.lock")
 
 
 def main(argv: list[str]) -> int:
     """Checks, executes and writes the executed notebook to OUTPUT, however the run ends.
 
-    Returns the exit code: 0, 1 where the run was refused or a cell failed, 128 + the signal that ended it.
+    Returns the exit code: 0, 1 where the run was refused or a cell failed, 128 + the signal that ended it; with --strict
+    also 1 where dvc.yaml does not declare what the run touched.
     """
     parser = argparse.ArgumentParser(prog="python -m pipeline run", description=__doc__.partition(": ")[2])
     parser.add_argument("notebook", metavar="NOTEBOOK")
     parser.add_argument("output", metavar="OUTPUT", help="where the executed notebook goes")
+    parser.add_argument(
+        "--strict",
+        action="store_true",
+        # Another program may have read the file, so a person decides; CI has no other program.
+        default=os.environ.get("PIPELINE_STRICT", "0") not in ("", "0"),
+        help="fail where dvc.yaml and what the run touched differ (also: PIPELINE_STRICT=1)",
+    )
     arguments = parser.parse_args(argv)
     try:
         notebook = read(arguments.notebook)
@@ -44,12 +61,33 @@ def main(argv: list[str]) -> int:
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 1
-    run = _Run(notebook, given.values, arguments.output)
-    code = run.execute()
-    if code == 0 and name and (changed := _changed_meanwhile(stage, notebook, given.values)):
+    for path in stage.outs:
+        # git keeps no empty folders: a fresh clone lacks them. Where one cannot be made, the notebook says why.
+        with contextlib.suppress(OSError):
+            Path(path).parent.mkdir(parents=True, exist_ok=True)
+    code, trace = execute(notebook, given.values, arguments.output)
+    if code:
+        return code
+    if name and (changed := _changed_meanwhile(stage, notebook, given.values)):
         print(changed, file=sys.stderr)
         return 1
-    return code
+    differences = [*_undeclared(project, stage, notebook, trace), *_untouched(project, stage, notebook, trace)]
+    if differences:
+        print("\n".join(differences), file=sys.stderr)
+    return 1 if differences and arguments.strict else 0
+
+
+def execute(notebook: Notebook, values: dict, output: str) -> tuple[int, Trace]:
+    """Runs all cells with these values of the parameters, writes the executed notebook, and reports what went wrong.
+
+    Returns the exit code, and what the notebook read and wrote: neither itself nor the executed one.
+    """
+    run = _Run(notebook, values, output)
+    code = run.execute()
+    for own in (notebook.path, output):
+        run.trace.read.discard(_plain(own))
+        run.trace.written.discard(_plain(own))
+    return code, run.trace
 
 
 def _stale_code(project: Project, stage: Stage, notebook: Notebook) -> list[str]:
@@ -71,6 +109,73 @@ def _changed_meanwhile(stage: Stage, notebook: Notebook, values: dict[str, objec
     if now is None or now.problems or repr(now.values) != repr(values):
         return f"params.yaml changed while {notebook.path} ran: the run used the old values; run `dvc repro` again"
     return None
+
+
+def _undeclared(project: Project, stage: Stage, notebook: Notebook, trace: Trace) -> Iterator[str]:
+    """What the run touched and the stage does not declare, as the lines to add."""
+    in_part, whole = _parameter_files(stage)
+    own = in_part | whole | {PIPELINE_FILE}
+    outs = {_plain(path) for path in stage.outs}
+    deps = {_plain(path) for path in stage.deps} | outs
+    declared = {_plain(path) for other in project.stages() for path in (*other.deps, *other.outs)}
+    read = {path for path in trace.read if not is_covered(path, deps)}
+    written = {path for path in trace.written if not is_covered(path, outs)}
+    for what, key, found, others in (
+        ("read", "deps", read - own, trace.files - trace.read),
+        ("wrote", "outs", written - own, trace.files - trace.written),
+    ):
+        if found:
+            yield (
+                f"{notebook.path}: stage `{stage.name}` {what} what {PIPELINE_FILE} does not declare: add to its `{key}:` "
+                f"(`python -m pipeline add {notebook.path}` does it)"
+            )
+            yield from (
+                f"      - {edits.on_one_line(path)}" for path in by_folder(found, others, declared, key == "outs")
+            )
+    for path in sorted(read & in_part):
+        yield (
+            f"{notebook.path}: read {path} itself, of which DVC tracks for stage `{stage.name}` only what its `params:` "
+            "lists: take the values from the parameters cell"
+        )
+
+
+def _untouched(project: Project, stage: Stage, notebook: Notebook, trace: Trace) -> Iterator[str]:
+    """What the stage declares and the run did not touch; one line each."""
+    run = stage.calls("run")
+    if run is None or len(stage.cmd) != 1 or re.search(r"[;&|]", stage.cmd[0]):
+        return  # another command of the stage's may have touched it
+    code = [calls[1] for other in project.stages() if (calls := other.calls("code")) and calls[0] == notebook.path]
+    exempt = {_plain(path) for path in (*run, *code, *_ENVIRONMENT_FILES)}
+    for key, what, verb, paths, touched in (
+        ("deps", "input", "read", stage.deps, trace.read | trace.written),
+        ("outs", "output", "write", stage.outs, trace.written),
+    ):
+        for path in paths:
+            place = _plain(path)
+            if place in exempt or "://" in path or any(is_covered(file, [place]) for file in touched):
+                continue
+            # What lies outside of the project, or is an empty folder, is not watched.
+            if (
+                place in trace.files
+                or any(file.startswith(f"{place}/") for file in trace.files)
+                or not os.path.lexists(path)
+            ):
+                yield (
+                    f"{project.place(stage, key)}: stage `{stage.name}` declares the {what} {path}, which "
+                    f"{notebook.path} did not {verb}: take it off the list, or {verb} it"
+                )
+
+
+def _parameter_files(stage: Stage) -> tuple[set[str], set[str]]:
+    """The files of which the stage's `params:` list names keys, and those that it names as a whole."""
+    listed = {file: keys for entry in stage.params if isinstance(entry, dict) for file, keys in entry.items()}
+    whole = {_plain(file) for file, keys in listed.items() if not keys}
+    return {PARAMS_FILE, *map(_plain, listed)} - whole, whole
+
+
+def _plain(path: str) -> str:
+    """A path as the trace has it."""
+    return posixpath.normpath(Path(path).as_posix())
 
 
 class _Stopped(KeyboardInterrupt):
@@ -96,6 +201,7 @@ class _Run:
         self.kernel_log = ""
         """What the kernel wrote beside its messages: the reason where it could not even start."""
         self.saved = time.monotonic()
+        self.trace = Trace()
 
     def execute(self) -> int:
         """Runs all cells, reports what went wrong, and returns the exit code."""
@@ -117,9 +223,15 @@ class _Run:
         return code
 
     def _execute_with_papermill(self) -> None:
-        with tempfile.TemporaryDirectory(prefix="kernel", ignore_cleanup_errors=True) as folder, self._log_kept(folder):
-            # The kernel starts while Papermill is imported: each takes half a second.
+        with (
+            tempfile.TemporaryDirectory(prefix="kernel", ignore_cleanup_errors=True) as folder,
+            self._log_kept(folder),
+            contextlib.ExitStack() as until_the_end,
+        ):
+            self.trace.watch_kernel(folder)
+            # The kernel takes a second to start: meanwhile the files are looked at, and Papermill is imported.
             kernel = _start_kernel(self, folder)
+            until_the_end.enter_context(self.trace)
 
             import logging
 
@@ -317,6 +429,10 @@ def _start_kernel(run: _Run, folder: str):
             # No start-up files of one person's own, and one order for sets of strings: equal runs everywhere.
             "IPYTHONDIR": folder,
             "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
+            # Modules beside the notebook can be imported, as they can in Jupyter, which starts there.
+            "PYTHONPATH": os.pathsep.join(
+                [os.path.abspath(os.path.dirname(run.notebook.path)), *filter(None, [os.environ.get("PYTHONPATH")])]
+            ),
         },
     )
     # Sockets in the file system: no port to lose to a kernel started at the same moment, nothing to encrypt. Windows

@@ -1,0 +1,217 @@
+"""Which files of the project a run reads and writes.
+
+A file's access time tells of every reader: pandas, Arrow, HDF5, DuckDB, a child process. Python's audit hook knows only of
+what Python opens, but also where access times do not tell: on a file system without (`noatime`), on Windows, for files of
+someone else's. Another program that reads a file during the run is seen as well: what is found is a warning, not proof.
+"""
+
+import contextlib
+import os
+import sys
+from collections import Counter
+from collections.abc import Collection, Iterator
+from pathlib import Path
+
+# At any depth: what is no data of the project's, and what DVC and git keep for themselves.
+_SKIPPED_FOLDERS = {".git", ".dvc", ".ipynb_checkpoints", "node_modules"}
+_SKIPPED_FILES = {"dvc.lock", ".gitignore"}
+
+MANY = 10
+"""So many results in one folder are named by the folder."""
+# What several notebooks share: no one of them has the whole of it.
+_SHARED_FOLDERS = {"data", "data/external", "data/processed", "notebooks", "outputs"}
+
+
+class Trace:
+    """Watches the files below the working directory while it is entered.
+
+    All paths are relative to the working directory, with forward slashes.
+
+    Attributes:
+        files: what was there at the start.
+        read: those of them that were read and stayed as they were. A module of the project's own was read, too, where
+            Python took its compiled form.
+        written: what is new or has changed. What the run reads only after having written it is no more than that.
+    """
+
+    def __init__(self):
+        self.files: set[str] = set()
+        self.read: set[str] = set()
+        self.written: set[str] = set()
+        self._before: dict[str, tuple[int, ...]] = {}
+        """Of each file the access time, and the modification time, size and inode: by these, another file is known."""
+        self._log: Path | None = None
+        """Where the kernel writes what it opens."""
+
+    def __enter__(self) -> "Trace":
+        for path, stat in _stats():
+            # Linux (`relatime`) and macOS note a read only where the last one noted is not newer than the last change.
+            if stat.st_atime_ns > stat.st_mtime_ns:
+                with contextlib.suppress(OSError):  # a file of someone else's: the hook may see it
+                    stat = _set_back(path, stat)
+            self._before[path] = (stat.st_atime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        self.files = {path for path in self._before if not path.endswith(".pyc")}
+        return self
+
+    def __exit__(self, *_) -> None:
+        read, left = self._opened(), set()
+        for path, stat in _stats():
+            left.add(path)
+            atime, *old = self._before.get(path, (None,))
+            if old != [stat.st_mtime_ns, stat.st_size, stat.st_ino]:
+                self.written.add(path)
+            elif atime != stat.st_atime_ns:
+                read.add(path)
+        self.read = ({_source(path) for path in read - self.written} & self.files & left) - self.written
+        self.written = {path for path in self.written if not path.endswith(".pyc")}
+
+    def watch_kernel(self, folder: str) -> None:
+        """Has a kernel that is about to start tell what it opens.
+
+        Args:
+            folder: its IPYTHONDIR, whose start-up files it runs before the first cell.
+        """
+        self._log = Path(folder, "opened")
+        startup = Path(folder, "profile_default", "startup", "tell_opened.py")
+        startup.parent.mkdir(parents=True)
+        startup.write_text(
+            "import importlib.util as util\n"
+            f"spec = util.spec_from_file_location('trace', {os.path.abspath(__file__)!r})\n"
+            "trace = util.module_from_spec(spec)\n"
+            "spec.loader.exec_module(trace)\n"
+            f"trace.tell_opened({os.getcwd()!r}, {os.fspath(self._log)!r}, get_ipython())\n"
+            "del util, spec, trace\n",
+            encoding="utf-8",
+        )
+
+    def _opened(self) -> set[str]:
+        """The files that the kernel says it opened."""
+        text = ""
+        if self._log is not None:
+            with contextlib.suppress(FileNotFoundError):  # the kernel never came up
+                text = self._log.read_text(encoding="utf-8", errors="surrogateescape")
+        return {Path(os.path.relpath(line)).as_posix() for line in text.splitlines()}
+
+
+def tell_opened(root: str, log: str, shell) -> None:
+    """In the kernel: writes, after each cell, the path of each file below a folder that was opened to be read, one a line."""
+    prefix, seen, due = os.path.join(root, ""), set(), []
+
+    def note(event, arguments):
+        if event != "open":
+            return
+        path, mode, flags = arguments
+        # `open` has a mode, `os.open` has flags only. What is written is seen by its time.
+        readable = "r" in mode or "+" in mode if mode else flags & (os.O_WRONLY | os.O_RDWR) != os.O_WRONLY
+        if not readable or not isinstance(path, str | bytes):
+            return
+        path = os.path.abspath(os.fsdecode(path))
+        if path.startswith(prefix) and path not in seen:
+            seen.add(path)
+            due.append(os.fsencode(path) + b"\n")
+
+    def tell(*_):
+        lines = due[:]
+        del due[: len(lines)]
+        # Opened anew: a descriptor kept open might be closed by the notebook, and its number be another file's.
+        with contextlib.suppress(OSError), open(log, "ab") as file:
+            file.writelines(lines)
+
+    shell.events.register("post_run_cell", tell)
+    sys.addaudithook(note)
+
+
+def is_covered(path: str, declared: Collection[str]) -> bool:
+    """Whether a path or a folder above it is among those declared."""
+    return path in declared or any(folder in declared for folder in _folders_above(path))
+
+
+def by_folder(found: set[str], others: set[str], declared: Collection[str], whole: bool) -> list[str]:
+    """Paths, with a folder in the place of its files.
+
+    Args:
+        found: what is to be named.
+        others: what else is there.
+        declared: what has an entry of its own already: DVC takes no folder around it.
+        whole: name a folder of results, where they are many and all that it holds; else one of inputs, where most of what
+            it holds was read.
+    """
+    # Not of modules: Python writes among them.
+    counts = Counter(folder for path in found if not path.endswith(".py") for folder in _folders_above(path))
+    of_others = Counter(folder for path in others for folder in _folders_above(path))
+    excluded = _SHARED_FOLDERS | {folder for path in declared for folder in _folders_above(path)}
+    folders = {
+        folder for folder, count in counts.items()
+        if folder not in excluded
+        and (count >= MANY and not of_others[folder] if whole else count > 1 and of_others[folder] < count)
+    }  # fmt: skip
+    return sorted(path for path in found | folders if not any(above in folders for above in _folders_above(path)))
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _stats() -> Iterator[tuple[str, os.stat_result]]:
+    """All files that are watched."""
+    root = os.getcwd()
+    environments = {os.path.abspath(sys.prefix), os.path.abspath(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv")}
+    own, linked = os.path.dirname(os.path.abspath(__file__)), set()
+    folders = [""]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = [*os.scandir(folder or ".")]
+        except OSError:  # gone, or closed to us
+            continue
+        for entry in entries:
+            name = entry.name
+            path = folder + name
+            # At the root, what begins with a dot is settings of tools.
+            if not folder and name[0] == ".":
+                continue
+            try:
+                if not entry.is_dir():
+                    if name not in _SKIPPED_FILES and name[-4:] != ".dvc":
+                        yield path, entry.stat()
+                    continue
+            except OSError:  # it went away just now, or is a link to nothing
+                continue
+            if name in _SKIPPED_FOLDERS:
+                continue
+            full = os.path.join(root, path)
+            if full == own or full in environments or os.path.exists(os.path.join(full, "pyvenv.cfg")):
+                continue
+            if entry.is_symlink():
+                # A link to data elsewhere; what it holds of the project itself is watched under its own name.
+                target = os.path.realpath(full)
+                if target in linked or _is_below(target, root) or _is_below(root, target):
+                    continue
+                linked.add(target)
+            folders.append(path + "/")
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return os.path.join(path, "").startswith(os.path.join(folder, ""))
+
+
+def _set_back(path: str, stat: os.stat_result) -> os.stat_result:
+    """Sets a file's access time to just before its last change, and returns its new state.
+
+    The time of that change stays, so nothing that DVC remembers of the file gets stale.
+
+    Raises:
+        OSError: the file is not ours.
+    """
+    os.utime(path, ns=(stat.st_mtime_ns // 10**9 * 10**9, stat.st_mtime_ns))
+    return os.stat(path)
+
+
+def _source(path: str) -> str:
+    """A file, or the module that it is the compiled form of: Python then does not open the module itself."""
+    folder, _, name = path.rpartition("/")
+    if not name.endswith(".pyc") or not (folder == "__pycache__" or folder.endswith("/__pycache__")):
+        return path
+    return f"{folder.removesuffix('__pycache__')}{name.partition('.')[0]}.py"

@@ -1,0 +1,248 @@
+"""What a run says of files that dvc.yaml does not declare: real kernels, native readers, and the audit hook."""
+
+import os
+import time
+
+import pytest
+from test_run import RUN, ready
+
+from pipeline.trace import by_folder
+
+STAGE = """\
+stages:
+  fit:
+    cmd: python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb
+    deps: [notebooks/fit.ipynb, data/a.csv]
+    params: [train]
+    outs: [outputs/fit.ipynb, processed/out.csv]
+"""
+READ = "open('data/a.csv').read()\n"
+WRITE = "open('processed/out.csv', 'w').write('1')\n"
+READ_UNDECLARED = (
+    "notebooks/fit.ipynb: stage `fit` read what dvc.yaml does not declare: add to its `deps:` "
+    "(`python -m pipeline add notebooks/fit.ipynb` does it)\n"
+)
+WROTE_UNDECLARED = (
+    "notebooks/fit.ipynb: stage `fit` wrote what dvc.yaml does not declare: add to its `outs:` "
+    "(`python -m pipeline add notebooks/fit.ipynb` does it)\n"
+)
+
+
+def traced(bare, *cells: str, stage: str = STAGE):
+    """A project whose notebook touches what its stage declares, and then runs these cells."""
+    ready(bare, READ + WRITE + "None", *cells)
+    bare.write("dvc.yaml", stage)
+    for name in ("a", "b", "c"):
+        bare.write(f"data/{name}.csv", "x\n1\n")
+    return bare
+
+
+def test_nothing_to_say(bare):
+    """The folder of the output is not there, as in a fresh clone; what was written and then read is no input."""
+    traced(
+        bare,
+        "open('processed/out.csv').read()\nopen('processed/out.csv', 'a').write('2')\n"
+        "import tempfile\ntempfile.TemporaryFile().close()\nNone",
+    )
+    assert bare.pipeline(*RUN).stdout == ""
+    assert bare.pipeline(*RUN, "--strict").stdout == ""
+
+
+@pytest.mark.parametrize("strict", ["", "--strict", "PIPELINE_STRICT"])
+def test_read_and_written_but_not_declared(bare, strict):
+    traced(bare, "open('data/b.csv').read()\nopen('log: 1.txt', 'w').write('x')\nNone")
+    bare.environ = bare.environ | {"PIPELINE_STRICT": "1" if strict == "PIPELINE_STRICT" else "0"}
+    done = bare.pipeline(*RUN, *(["--strict"] if strict == "--strict" else []), check=False)
+    assert done.stdout == f"{READ_UNDECLARED}      - data/b.csv\n{WROTE_UNDECLARED}      - 'log: 1.txt'\n"
+    assert done.returncode == (1 if strict else 0)
+    # They are the lines to add.
+    bare.replace("dvc.yaml", "data/a.csv]", "data/a.csv, data/b.csv]")
+    bare.replace(
+        "dvc.yaml", "processed/out.csv]", "processed/out.csv]\n    metrics:\n      - 'log: 1.txt': {cache: false}"
+    )
+    assert bare.pipeline(*RUN).stdout == ""
+
+
+def test_dvc_shows_it(bare):
+    traced(bare, "open('data/b.csv').read()\nNone")
+    bare.run("git", "init", "--quiet")
+    bare.run("dvc", "init", "--quiet")
+    assert f"{READ_UNDECLARED}      - data/b.csv\n" in bare.run("dvc", "repro").stdout
+    assert bare.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+    bare.environ = bare.environ | {"PIPELINE_STRICT": "1"}
+    assert bare.run("dvc", "repro", "--force", check=False).returncode != 0
+
+
+def test_declared_but_not_touched(bare):
+    # The environment's files, the notebook and its code are read by others, or not at all.
+    code = "  code:\n    cmd: python -m pipeline code notebooks/fit.ipynb code/fit.py\n    outs: [code/fit.py]\n"
+    deps = "deps: [code/fit.py, data/a.csv, data/b.csv, ./uv.lock, images/]"
+    stage = STAGE.replace("deps: [notebooks/fit.ipynb, data/a.csv]", deps)
+    traced(bare, "open('images/1.png').read()\nNone", stage=stage.replace("out.csv]", "out.csv, processed/two]") + code)
+    for name in ("images/1.png", "images/2.png", "uv.lock"):
+        bare.write(name, "x")
+    bare.pipeline("code", "notebooks/fit.ipynb", "code/fit.py")
+    done = bare.pipeline(*RUN, "--strict", check=False)
+    assert done.returncode == 1
+    assert done.stdout == (
+        "dvc.yaml:4: stage `fit` declares the input data/b.csv, which notebooks/fit.ipynb did not read: "
+        "take it off the list, or read it\n"
+        "dvc.yaml:6: stage `fit` declares the output processed/two, which notebooks/fit.ipynb did not write: "
+        "take it off the list, or write it\n"
+    )
+    # What another command of the stage touches is not known.
+    bare.replace("dvc.yaml", "outputs/fit.ipynb\n", "outputs/fit.ipynb && touch processed/two\n")
+    assert bare.pipeline(*RUN, "--strict").stdout == ""
+
+
+def test_a_folder_that_is_declared(bare):
+    stage = STAGE.replace("data/a.csv]", "data/]").replace("processed/out.csv", "processed")
+    traced(bare, "open('data/b.csv').read()\nopen('processed/two', 'w').close()", stage=stage)
+    (bare.path / "processed").mkdir()
+    assert bare.pipeline(*RUN).stdout == ""
+
+
+def test_many_files_of_a_folder_are_named_by_it(bare):
+    traced(
+        bare,
+        "import pathlib\nfor number in range(11): pathlib.Path(f'images/{number}.png').read_bytes()\n"
+        "for number in range(10): pathlib.Path(f'processed/log/{number}').mkdir(parents=True)\n"
+        "for number in range(10): pathlib.Path(f'processed/log/{number}/x').touch()",
+    )
+    for number in range(20):
+        bare.write(f"images/{number}.png", "x")
+    assert bare.pipeline(*RUN).stdout == f"{READ_UNDECLARED}      - images\n{WROTE_UNDECLARED}      - processed/log\n"
+
+
+def test_by_folder():
+    found = {f"a/b/{number}" for number in range(10)}
+    assert by_folder(found, {"a/x"}, set(), whole=True) == ["a/b"]
+    assert by_folder(found, set(), {"a/c"}, whole=True) == ["a/b"]
+    assert by_folder(found, {"a/b/x"}, set(), whole=True) == sorted(found)
+    assert by_folder({"a/1", "a/2"}, set(), set(), whole=True) == ["a/1", "a/2"]
+    assert by_folder({"a/1", "a/2", "top"}, {"a/3"}, set(), whole=False) == ["a", "top"]
+    assert by_folder({"a/1", "a/2"}, {"a/3", "a/4"}, set(), whole=False) == ["a/1", "a/2"]
+    assert by_folder({"data/external/1", "data/external/2"}, set(), set(), whole=False) == [
+        "data/external/1",
+        "data/external/2",
+    ]
+    assert by_folder({"a/1"}, set(), set(), whole=False) == ["a/1"]
+
+
+NATIVE = {
+    "subprocess": "import subprocess\nsubprocess.run(['cat', 'data/b.csv'], stdout=subprocess.DEVNULL)",
+    "shell line": "!cat data/b.csv > /dev/null",
+    "numpy": "import numpy\nint(numpy.memmap('data/b.csv', mode='r').sum())",
+    "sqlite3": "import sqlite3\nsqlite3.connect('data/b.csv').execute('select * from t').fetchall()",
+    "pandas": "import pandas\npandas.read_csv('data/b.csv')",
+    "pyarrow": "import pyarrow.csv\npyarrow.csv.read_csv('data/b.csv')",
+    "polars": "import polars\npolars.read_csv('data/b.csv')",
+    "duckdb": "import duckdb\nduckdb.sql(\"from 'data/b.csv'\").fetchall()",
+    "chdir": "import os\nos.chdir('data')\nopen('b.csv').read()",
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, access times do not tell, and the hook knows Python's own only")
+@pytest.mark.parametrize("reader", NATIVE)
+def test_whoever_reads(bare, reader):
+    if reader in ("numpy", "pandas", "pyarrow", "polars", "duckdb"):
+        if bare.run("python", "-c", f"import {reader}", check=False).returncode:
+            pytest.skip(f"the project has no {reader}")
+    traced(bare, NATIVE[reader] + "\nNone")
+    if reader == "sqlite3":
+        (bare.path / "data" / "b.csv").unlink()
+        make = "import sqlite3; c = sqlite3.connect('data/b.csv'); c.execute('create table t (x)'); c.commit()"
+        bare.run("python", "-c", make)
+    for _ in range(2):  # the second time, the file was read since it was written
+        assert f"{READ_UNDECLARED}      - data/b.csv\n" in bare.pipeline(*RUN).stdout
+
+
+def test_modules_beside_the_notebook_are_inputs(bare):
+    bare.environ = {name: value for name, value in bare.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    bare.write("notebooks/helper.py", "from own.deep import x\n")
+    bare.write("own/__init__.py", "")
+    bare.write("own/deep.py", "x = 1\n")
+    traced(bare, "import helper")
+    expected = READ_UNDECLARED + "".join(
+        f"      - {name}\n" for name in ("notebooks/helper.py", "own/__init__.py", "own/deep.py")
+    )
+    assert bare.pipeline(*RUN).stdout == expected
+    assert [*(bare.path / "own" / "__pycache__").glob("deep.*.pyc")]
+    assert bare.pipeline(*RUN).stdout == expected
+
+
+def test_parameter_files(bare):
+    stage = STAGE.replace("[train]", "[train, {more.yaml: [base]}, {all.yaml: }]")
+    traced(bare, "for name in ('params', 'more', 'all', 'dvc'): open(f'{name}.yaml').read()", stage=stage)
+    bare.write("more.yaml", "base: {}\n")
+    bare.write("all.yaml", "{}\n")
+    assert bare.pipeline(*RUN).stdout == "".join(
+        f"notebooks/fit.ipynb: read {name}.yaml itself, of which DVC tracks for stage `fit` only what its `params:` "
+        "lists: take the values from the parameters cell\n"
+        for name in ("more", "params")
+    )
+
+
+def test_what_is_not_watched(bare):
+    traced(
+        bare,
+        "import pathlib\nfor name in ('.env', 'data/b.csv.dvc', 'env/lib/x.py', '.git/x', 'data/gone'):\n"
+        "    path = pathlib.Path(name)\n    path.write_text(path.read_text() + 'x')\npath.unlink()",
+    )
+    for name in (".env", "data/b.csv.dvc", "env/pyvenv.cfg", "env/lib/x.py", ".git/x", "data/gone"):
+        bare.write(name, "x")
+    assert bare.pipeline(*RUN).stdout == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows lets few people make links")
+def test_links(bare, tmp_path_factory):
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "x.csv").write_text("x")
+    traced(bare, "open('data/far/x.csv').read()\nopen('data/link.csv').read()\nNone")
+    (bare.path / "data" / "far").symlink_to(elsewhere)
+    (bare.path / "data" / "loop").symlink_to(bare.path)
+    (bare.path / "data" / "link.csv").symlink_to(elsewhere / "x.csv")
+    (bare.path / "data" / "broken.csv").symlink_to("nowhere")
+    assert bare.pipeline(*RUN).stdout == f"{READ_UNDECLARED}      - data/far/x.csv\n      - data/link.csv\n"
+
+
+# As if all files were someone else's: nobody may set their times.
+NOT_OURS = """\
+import os, sys
+from pipeline import run
+
+def refuse(*_, **__):
+    raise PermissionError(1, "Operation not permitted")
+
+os.utime = refuse
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+def test_where_access_times_do_not_tell(bare):
+    bare.environ = {name: value for name, value in bare.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    bare.write("helper.py", "")
+    traced(
+        bare,
+        "import helper, os\nos.close(os.open(b'data/b.csv', os.O_RDONLY))\nopen('data/c.csv', 'r+').close()",
+        "print(sorted(dir()))",
+    )
+    bare.pipeline(*RUN)
+    # The hook leaves no names behind.
+    assert "'spec'" not in bare.read("outputs/fit.ipynb") and "'trace'" not in bare.read("outputs/fit.ipynb")
+    # Reads in this hour are not noted by the file system.
+    later = time.time() + 3600
+    for path in bare.path.rglob("*.*"):
+        os.utime(path, (later, path.stat().st_mtime))
+    done = bare.run("python", "-c", NOT_OURS, *RUN[1:])
+    assert done.stdout.partition("\n")[2] == (
+        f"{READ_UNDECLARED}      - data/b.csv\n      - data/c.csv\n      - helper.py\n"
+    )
+
+
+def test_a_run_that_fails_says_only_that(bare):
+    traced(bare, "open('data/b.csv').read()\n1 / 0")
+    done = bare.pipeline(*RUN, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith("notebooks/fit.ipynb: cell 3, line 2: ZeroDivisionError: division by zero\n")
+    assert "declare" not in done.stdout
