@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from pipeline import check, code, shell_line
-from pipeline.notebook import NotebookError, _may_assign, _names_in_order, parse
+from pipeline.notebook import NotebookError, _may_assign, bindings, parse
 
 DVC = """\
 stages:
@@ -631,5 +631,5 @@ lines = st.sampled_from(
 def test_the_quick_test_for_assignments_misses_none(parts):
     source = "\n".join(parts)
     cell = parse(notebook("N = 0", source), "x.ipynb").cells[1]
-    assigned = cell.tree is not None and any(name == "N" and stored for name, _, stored in _names_in_order(cell.tree))
+    assigned = cell.tree is not None and any(name == "N" and stored for name, _, stored in bindings(cell.tree))
     assert _may_assign({"N"})(source) or not assigned

@@ -1,32 +1,58 @@
 """What `copier copy` renders."""
 
+import os
 import re
+import shutil
 import subprocess
+import sys
+import tomllib
 from pathlib import Path
 
+import copier
 import pytest
+from conftest import Workspace, notebook
+from copier.errors import UserMessageError
+from ruamel.yaml import YAML
 
+# What a project has, whatever it starts with.
 FILES = """
 .copier-answers.yml .dvc/.gitignore .dvc/config .dvcignore .gitattributes .gitignore .pre-commit-config.yaml
-.vscode/extensions.json .vscode/settings.json README.md data/.gitignore data/external/penguins.csv dvc.yaml
-notebooks/penguins.ipynb outputs/.gitignore params.yaml pipeline/__init__.py pipeline/__main__.py pipeline/check.py
-pipeline/code.py pipeline/edits.py pipeline/files.py pipeline/notebook.py pipeline/project.py pipeline/run.py
-pipeline/setup.py pipeline/shell_line.py pyproject.toml
+.vscode/extensions.json .vscode/settings.json README.md data/.gitignore dvc.yaml outputs/.gitignore params.yaml
+pipeline/__init__.py pipeline/__main__.py pipeline/add.py pipeline/bring.py pipeline/check.py pipeline/code.py
+pipeline/edits.py pipeline/files.py pipeline/imports.py pipeline/lift.py pipeline/notebook.py pipeline/project.py
+pipeline/run.py pipeline/setup.py pipeline/shell_line.py pipeline/trace.py pyproject.toml
 """.split()
+EXAMPLE = ["data/external/penguins.csv", "notebooks/penguins.ipynb"]
+
+
+@pytest.fixture
+def churn(tmp_path) -> Path:
+    """A notebook as people have it, with a module beside it."""
+    path = tmp_path / "my work" / "Churn 2.ipynb"
+    path.parent.mkdir()
+    path.write_text(notebook("import pandas as pd, helpers", "from sklearn.svm import SVC"))
+    path.with_name("helpers.py").write_text("import yaml\n")
+    return path
 
 
 def files(root: Path) -> dict[str, str]:
     return {path.relative_to(root).as_posix(): path.read_text("utf-8") for path in root.rglob("*") if path.is_file()}
 
 
-def test_exact_files_without_leftover_jinja(render):
-    rendered = files(render())
-    assert sorted(rendered) == sorted(FILES)
+def from_notebook(notebook: Path) -> dict[str, str]:
+    return {"start": "notebook", "notebook": str(notebook)}
+
+
+@pytest.mark.parametrize("start", ["example", "notebook"])
+def test_exact_files_without_leftover_jinja(render, churn, start):
+    rendered = files(render(**from_notebook(churn)) if start == "notebook" else render())
+    assert sorted(rendered) == sorted(FILES + (EXAMPLE if start == "example" else []))
     for name, text in rendered.items():
         # Python's own braces aside: f-strings and empty mappings.
         if not name.startswith("pipeline/"):
             assert not re.search(r"\{\{|\{%|%\}", text), name
-        assert text.endswith("\n"), name
+        assert text.endswith("\n") and not text.endswith("\n\n"), name
+        assert "\n\n\n" not in text or name.endswith(".py"), name
 
 
 def test_every_template_file_renders(template, render):
@@ -39,8 +65,8 @@ def test_every_template_file_renders(template, render):
 def test_pytest_copie_renders_with_the_defaults(copie):
     result = copie.copy(extra_answers={"setup": False})
     assert result.exception is None and result.exit_code == 0
-    assert sorted(files(result.project_dir)) == sorted(FILES)
-    assert set(result.answers) >= {"project_name", "setup"}
+    assert sorted(files(result.project_dir)) == sorted(FILES + EXAMPLE)
+    assert set(result.answers) >= {"start", "project_name", "setup"}
 
 
 @pytest.mark.parametrize(
@@ -68,3 +94,135 @@ def test_no_trust_no_copy(template, tmp_path, environ):
     done = subprocess.run(command, env=environ, text=True, capture_output=True)
     assert done.returncode == 4 and "unsafe" in done.stderr
     assert not (tmp_path / "x").exists()
+
+
+def test_a_project_around_a_notebook(render, churn):
+    rendered = files(render(**from_notebook(churn)))
+    assert YAML(typ="safe").load(rendered[".copier-answers.yml"]).keys() == {
+        "_commit", "_src_path", "start", "project_name", "dependencies", "setup",
+    }  # fmt: skip
+    project = tomllib.loads(rendered["pyproject.toml"])["project"]
+    assert (project["name"], project["dependencies"]) == ("churn-2", ["pandas", "pyyaml", "scikit-learn"])
+    assert rendered["README.md"].startswith("# Churn 2\n")
+    assert [*YAML(typ="safe").load(rendered["dvc.yaml"])["stages"]] == ["code"]
+    assert YAML(typ="safe").load(rendered["params.yaml"]) is None
+    assert rendered["outputs/.gitignore"] == "/code\n"
+    for name in {*FILES} - {"pipeline/setup.py"}:
+        assert not re.search("penguin|train.epochs", rendered[name]), name
+
+
+def test_dependencies_as_they_were_typed(render, churn):
+    typed = "pandas >= 2, <4, dask[array, dataframe], torch; python_version < '3.14',"
+    rendered = files(render(**from_notebook(churn), dependencies=typed, project_name="Churn"))
+    assert tomllib.loads(rendered["pyproject.toml"])["project"]["dependencies"] == [
+        "pandas<4,>=2", "dask[array,dataframe]", "torch; python_version < '3.14'",
+    ]  # fmt: skip
+    assert tomllib.loads(files(render("none", **from_notebook(churn), dependencies=""))["pyproject.toml"])
+
+
+@pytest.mark.parametrize(
+    ("text", "refusal"),
+    [
+        (None, "x.ipynb: there is no such file"),
+        ("{", "x.ipynb:1: is not a notebook (broken JSON)"),
+        ("{}", "x.ipynb: is not a notebook: it is JSON of another kind"),
+        (notebook("x <- 1", language="R"), "x.ipynb: is a notebook in r: only Python notebooks can be run here"),
+    ],
+)
+def test_what_is_no_notebook_is_refused(render, tmp_path, text, refusal):
+    if text is not None:
+        (tmp_path / "x.ipynb").write_text(text)
+    with pytest.raises(ValueError, match=re.escape(f"question 'notebook': {tmp_path.as_posix()}/{refusal}")):
+        render(**from_notebook(tmp_path / "x.ipynb"))
+    assert not (tmp_path / "penguins").exists()
+
+
+def test_no_notebook_is_refused(render):
+    with pytest.raises(UserMessageError, match="no notebook is named: type its path, or add `-d notebook=PATH`"):
+        render(start="notebook")
+    with pytest.raises(ValueError, match="question 'notebook': no notebook is named"):
+        render(start="notebook", notebook="")
+
+
+def test_dependencies_that_are_none_are_refused(render, churn):
+    with pytest.raises(ValueError, match="'scikit learn' is no package: write names with commas between, as in pandas"):
+        render(**from_notebook(churn), dependencies="pandas, scikit learn, ,numpy")
+
+
+def test_the_set_up_is_given_the_notebook(template, churn, tmp_path, monkeypatch, capsys, environ):
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", environ["COPIER_SETTINGS_PATH"])
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.chdir(churn.parent)
+    quoted = f'"{churn}"' if os.name == "nt" else f"'{churn}'"
+    for given in ("Churn 2.ipynb", "~/my work/Churn 2.ipynb") if os.name != "nt" else ("Churn 2.ipynb",):
+        for setup in (True, False):
+            data = {"start": "notebook", "notebook": given, "setup": setup}
+            copier.run_copy(str(template), tmp_path / "new", data=data, defaults=True, unsafe=True, pretend=True)
+            expected = f"-m pipeline setup --notebook {quoted}"
+            printed = capsys.readouterr().err
+            assert (f'"{sys.executable}" {expected} || exit 0' in printed) == setup
+            assert (f"    python {expected}\n" in printed) != setup
+
+
+def test_an_update_needs_no_notebook(template, churn, tmp_path, monkeypatch, capsys, environ):
+    monkeypatch.setenv("COPIER_SETTINGS_PATH", environ["COPIER_SETTINGS_PATH"])
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", environ["GIT_CONFIG_GLOBAL"])
+
+    def git(*arguments: str, cwd: Path) -> str:
+        done = subprocess.run(["git", *arguments], cwd=cwd, env=environ, check=True, capture_output=True, text=True)
+        return done.stdout
+
+    clone = tmp_path / "template"
+    shutil.copytree(template, clone)
+    git("tag", "v1", cwd=clone)
+    data = {**from_notebook(churn), "setup": False}
+    copier.run_copy(str(clone), tmp_path / "p", data=data, defaults=True, unsafe=True, quiet=True)
+    git("init", cwd=tmp_path / "p")
+    git("add", "--all", cwd=tmp_path / "p")
+    git("commit", "-m", "p", cwd=tmp_path / "p")
+    with (clone / "template" / ".dvcignore").open("a") as file:
+        file.write("*.tmp\n")
+    git("commit", "-am", "v2", cwd=clone)
+    git("tag", "v2", cwd=clone)
+    shutil.rmtree(churn.parent)
+    capsys.readouterr()
+    copier.run_update(tmp_path / "p", defaults=True, unsafe=True, overwrite=True)
+    assert "otebook" not in "".join(capsys.readouterr())
+    assert git("diff", "--name-only", cwd=tmp_path / "p").split() == [".copier-answers.yml", ".dvcignore"]
+    git("commit", "-am", "updated", cwd=tmp_path / "p")
+    copier.run_recopy(tmp_path / "p", defaults=True, unsafe=True, overwrite=True, quiet=True)
+    assert git("status", "--porcelain", cwd=tmp_path / "p") == ""
+    # An update loads the template's code twice, from two places: none of it stays.
+    assert not [name for name in sys.modules if name.startswith("_template_pipeline")]
+
+
+def test_a_pipeline_without_stages_is_one(render, churn, made):
+    project = Workspace(render(**from_notebook(churn)), made.environ)
+    project.run("git", "init", "--quiet")
+    for command in ("repro", "status", "metrics show", "exp show"):
+        project.run("dvc", *command.split())
+    assert project.pipeline("check").stdout == ""
+    assert "ruff" not in project.run("ruff", "check", ".").stdout
+    project.run("check-yaml", "dvc.yaml", "params.yaml")
+
+
+@pytest.mark.skipif(os.name == "nt", reason="stands in for uv with a shell script")
+@pytest.mark.parametrize("fails", [False, True])
+def test_setup_adds_the_notebook_once(render, churn, tmp_path, environ, fails):
+    uv = tmp_path / "uv"
+    uv.write_text(f'#!/bin/sh\necho "uv $*"\ncase "$*" in *" add "*) exit {int(fails)};; esac\n')
+    uv.chmod(0o755)
+    project = Workspace(render(**from_notebook(churn)), {**environ, "UV": str(uv)})
+    command = (sys.executable, "-m", "pipeline", "setup", "--notebook", str(churn))
+    done = project.run(*command, check=False)
+    assert f"== notebook\nuv run python -m pipeline add {churn}\n" in done.stdout
+    # After a failure the notebook is not run a second time.
+    assert ("uv run dvc repro" in done.stdout) != fails
+    assert done.returncode == fails
+    if fails:
+        assert f"failed; later: uv run python -m pipeline add '{churn}'\n" in done.stdout
+        assert f"go on from there: uv run python -m pipeline setup --notebook '{churn}'\n" in done.stdout
+    else:
+        assert "has no stage yet; this makes one: uv run python -m pipeline add NOTEBOOK" in done.stdout
+        project.replace("dvc.yaml", "notebook: []", "notebook: [] # run notebooks/Churn_2.ipynb ")
+        assert "notebooks/Churn_2.ipynb has a stage already" in project.run(*command).stdout

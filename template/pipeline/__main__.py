@@ -10,6 +10,7 @@ VERBS = {
     "run": "execute a notebook with its parameters from params.yaml: what a stage calls",
     "code": "write a notebook's code, for DVC to compare",
     "check": "compare notebooks, params.yaml and dvc.yaml: the pre-commit hook",
+    "add": "make a stage of a notebook",
     "setup": "turn a new clone or copy into a working checkout",
 }
 

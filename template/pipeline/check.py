@@ -39,7 +39,7 @@ def main(argv: list[str]) -> int:
         wanted = set()  # they concern every notebook
     warnings = []
     notebooks = _Notebooks()
-    findings = dict.fromkeys(_mended(wanted, notebooks)) if arguments.fix else {}
+    findings = dict.fromkeys(mended(wanted, notebooks)) if arguments.fix else {}
     findings |= dict.fromkeys(_findings(wanted, notebooks, arguments.fix, warnings))
     for line in (*findings, *dict.fromkeys(warnings)):
         print(line)
@@ -151,12 +151,12 @@ def _through_the_shell(
             )
 
 
-def _mended(wanted: set[str], notebooks: _Notebooks) -> Iterator[str]:
-    """Mends what has one cure; one line for each change.
+def mended(wanted: set[str], notebooks: "_Notebooks | None" = None) -> Iterator[str]:
+    """Mends what has one cure, in all notebooks or in those wanted; one line for each change.
 
     One file at a time, each read again after its change: a stop at any moment leaves every file old or new.
     """
-    tried = set()
+    notebooks, tried = _Notebooks() if notebooks is None else notebooks, set()
     while change := next(_changes(wanted, notebooks, tried), None):
         file, text, done = change
         files.write(file, text)

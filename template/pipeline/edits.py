@@ -110,6 +110,30 @@ def on_one_line(value: object) -> str:
     return stream.getvalue().removesuffix("...\n").strip()
 
 
+def with_block(text: str, keys: tuple[str, ...], block: str) -> str:
+    """The text with a key whose lines are given, behind the last key of its mapping.
+
+    Args:
+        block: whole lines, indented as they are to stand there, the first of them `key:`.
+
+    Raises:
+        EditError: there is no place for it.
+    """
+    parent = node(text, keys[:-1])
+    if parent is None:
+        new = _inserted(text, len(text), "".join(f"{key}:\n" for key in keys[:-1]) + block)
+    elif isinstance(parent, MappingNode) and parent.value and not parent.flow_style:
+        new = _with_lines(text, parent, "\n" + block)
+    elif not parent.value:  # `stages:` or `stages: {}`
+        start = _line_start(text, line(text, keys[:-1]))
+        end = _line_end(text, start)
+        new = _inserted(text[:start] + re.sub(r"\s*\{\s*\}", "", text[start:end]) + text[end:], 0, "")
+        new = _inserted(new, _line_end(new, start), block)
+    else:
+        raise EditError(f"`{'.'.join(keys[:-1])}` has no line of its own for `{keys[-1]}`")
+    return _proven(text, new, keys, next(iter(YAML(typ="safe", pure=True).load(block).values())))
+
+
 def _with_pair(text: str, parent, keys: tuple[str, ...], value: object, comment: str) -> str:
     """The text with `keys`, of which all but the first are new mappings' only keys, behind the last key of `parent`."""
     if parent is None:  # an empty text

@@ -190,7 +190,7 @@ class Notebook:
             if cell.tree is None:
                 continue
             seen = set()
-            for name, line, stored in _names_in_order(cell.tree):
+            for name, line, stored in bindings(cell.tree):
                 if name not in names or (name, stored) in seen:
                     continue
                 seen.add((name, stored))
@@ -224,15 +224,13 @@ class Notebook:
             if parameter.name in lines:
                 yield f"{place}: `{parameter.name}` was assigned in line {lines[parameter.name]} already: keep one of the two"
             lines.setdefault(parameter.name, statement.lineno)
-            used = [
-                name for name, _, stored in _names_in_order(ast.Module([statement], [])) if not stored and name in names
-            ]
+            used = [name for name, _, stored in bindings(ast.Module([statement], [])) if not stored and name in names]
             if parameter.default is NOT_LITERAL and used:
                 yield (
                     f"{place}: `{parameter.name}` is derived from the parameter `{used[0]}`, and would not follow it: "
                     "move this line to a cell below"
                 )
-            elif parameter.default is not NOT_LITERAL and not _in_yaml(parameter.default):
+            elif parameter.default is not NOT_LITERAL and not in_yaml(parameter.default):
                 yield (
                     f"{place}: `{parameter.name}` is a {type(parameter.default).__name__}, which params.yaml cannot say: "
                     "write a list or a string"
@@ -345,6 +343,14 @@ def contradiction(parameter: Parameter, value: object) -> str | None:
     return f"{parameter.name} = {parameter.source}"
 
 
+def replaced(source: str, node: ast.AST, text: str) -> str:
+    """A cell's source with other text in the place of a node of its tree."""
+    lines = source.encode().split(b"\n")  # `ast` counts columns in bytes
+    start = sum(len(line) + 1 for line in lines[: node.lineno - 1]) + node.col_offset
+    end = sum(len(line) + 1 for line in lines[: node.end_lineno - 1]) + node.end_col_offset
+    return (source.encode()[:start] + text.encode() + source.encode()[end:]).decode()
+
+
 def with_tag_corrected(text: str, notebook: Notebook) -> str:
     """The notebook's text with its misspelt tag (see Notebook.misspelt_tag) mended, every other character as it was."""
     cell, tag = notebook.misspelt_tag()
@@ -440,12 +446,12 @@ def _may_assign(names: set[str]) -> Callable[[str], bool]:
     return lambda source: bool(mention.search(source) and assignment.search(source))
 
 
-def _in_yaml(default: object) -> bool:
+def in_yaml(default: object) -> bool:
     """Whether params.yaml can say a literal: a tuple, a set or bytes would come back as something else."""
     if isinstance(default, list):
-        return all(map(_in_yaml, default))
+        return all(map(in_yaml, default))
     if isinstance(default, dict):
-        return all(map(_in_yaml, default.values()))
+        return all(map(in_yaml, default.values()))
     return isinstance(default, str | int | float | None)
 
 
@@ -478,7 +484,7 @@ def _comments(source: str) -> Callable[[ast.stmt], tuple[str, str]]:
     return of
 
 
-def _names_in_order(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
+def bindings(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
     """Each name that a cell's own code uses or binds: name, line, and whether it is bound at top level.
 
     What a function or a class binds is its own, also where the name is a parameter's.
@@ -504,12 +510,12 @@ def _names_in_order(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
                 if isinstance(inner_node, ast.Global):
                     yield from ((name, inner_node.lineno, True) for name in inner_node.names)
         if own or isinstance(node, ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp):
-            inner = {name for name, _, stored in _names_in_order(node) if stored} | {
+            inner = {name for name, _, stored in bindings(node) if stored} | {
                 argument.arg for argument in ast.walk(node) if isinstance(argument, ast.arg)
             }
-            yield from (found for found in _names_in_order(node) if not found[2] and found[0] not in inner)
+            yield from (found for found in bindings(node) if not found[2] and found[0] not in inner)
         else:
-            yield from _names_in_order(node)
+            yield from bindings(node)
 
 
 def _parse(source: str) -> ast.Module:

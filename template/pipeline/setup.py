@@ -6,9 +6,12 @@ still to do, so it can be run again at any time.
 
 import argparse
 import os
+import re
+import shlex
 import shutil
 import subprocess
 import sys
+import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
@@ -24,25 +27,31 @@ class StepFailed(Exception):
 def main(argv: list[str]) -> int:
     """Takes all steps that can be taken and returns the exit code: 1 where one failed."""
     parser = argparse.ArgumentParser(prog="python -m pipeline setup", description=__doc__.partition(": ")[2])
-    parser.parse_args(argv)
+    parser.add_argument("--notebook", metavar="PATH", help="a notebook of yours, to make the first stage of")
+    notebook = parser.parse_args(argv).notebook
     steps = [
         ("git repository", _repository),
         ("environment", _environment),
         ("data", _data),
         ("git hooks", _hooks),
+        *([("notebook", lambda: _notebook(notebook))] if notebook else []),
         ("pipeline", _pipeline),
         ("first commit", _first_commit),
     ]
-    failed = False
+    failed = set()
     try:
         for name, step in steps:
-            failed = not _take(name, step) or failed
-            if failed and step is _environment:
+            if name == "pipeline" and "notebook" in failed:
+                continue  # it would run the same notebook again
+            if not _take(name, step):
+                failed.add(name)
+            if "environment" in failed:
                 break  # the rest runs in it
     except KeyboardInterrupt:
-        failed = True
+        failed.add(name)
     if failed:
-        print(f"\nThe project is here, but not all of it is set up. To go on from there: {AGAIN}", file=sys.stderr)
+        again = f"{AGAIN} --notebook {_quoted(notebook)}" if notebook else AGAIN
+        print(f"\nThe project is here, but not all of it is set up. To go on from there: {again}", file=sys.stderr)
     return 1 if failed else 0
 
 
@@ -103,10 +112,21 @@ def _hooks() -> str:
     return "pre-commit checks each commit; DVC follows git push and git checkout"
 
 
+def _notebook(path: str) -> str:
+    # As add.py calls its copy. YAML cannot be read here, but a stage's command has that path word for word.
+    name = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", Path(path).stem)).strip("_-") or "notebook"
+    if f"run notebooks/{name}.ipynb " in Path("dvc.yaml").read_text(encoding="utf-8"):
+        return f"notebooks/{name}.ipynb has a stage already"
+    _uv_run("python", "-m", "pipeline", "add", path, hint=f"uv run python -m pipeline add {_quoted(path)}")
+    return f"made a stage of notebooks/{name}.ipynb"
+
+
 def _pipeline() -> str:
     if Path("dvc.lock").exists():
         return "dvc.lock is there: it has run before"
     _uv_run("dvc", "repro", hint="uv run dvc repro")
+    if not Path("dvc.lock").exists():
+        return "has no stage yet; this makes one: uv run python -m pipeline add NOTEBOOK"
     _uv_run("dvc", "metrics", "show", hint="uv run dvc metrics show")
     return "outputs/ has the results"
 
@@ -121,9 +141,16 @@ def _first_commit() -> str:
             'git does not know you: git config --global user.name "Your Name", '
             f"git config --global user.email you@example.com, then {later}"
         )
-    _run("git", "commit", "--quiet", "--message", "Start of the project", hint=later)
+    commit = ("git", "commit", "--quiet", "--message", "Start of the project")
+    said = "committed the project as it is"
+    # Hooks refuse the commit in which they mend a file, and accept the next one.
+    if not _succeeds(*commit, quiet=True):
+        _run("git", "add", "--all", hint="git add --all")
+        if not _succeeds(*commit):
+            _run(*commit, "--no-verify", hint=later)
+            said += ", though the hooks object: uv run pre-commit run --all-files says to what"
     _run("git", "config", "--unset", FIRST_COMMIT_DUE, hint=later)
-    return "committed the project as it is"
+    return said
 
 
 def _top() -> str:
@@ -143,6 +170,11 @@ def _uv() -> str:
     return uv
 
 
+def _quoted(word: str) -> str:
+    """A word of a command line, as it is typed here."""
+    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)
+
+
 def _uv_run(*command: str, hint: str, quiet: bool = False) -> None:
     _run(_uv(), "run", *command, hint=hint, quiet=quiet)
 
@@ -160,6 +192,10 @@ def _run(*command: str, hint: str, quiet: bool = False) -> None:
     if done.returncode != 0:
         shown = " ".join(Path(command[0]).stem if index == 0 else word for index, word in enumerate(command))
         raise StepFailed(f"`{shown}` failed; later: {hint}")
+
+
+def _succeeds(*command: str, quiet: bool = False) -> bool:
+    return subprocess.run(command, env=_environ(), capture_output=quiet).returncode == 0
 
 
 def _read(*command: str) -> str:

@@ -1,0 +1,465 @@
+"""`python -m pipeline add NOTEBOOK`: makes a stage of a notebook, or brings the stage of one up to date.
+
+Gives the notebook a parameters cell (lift.py), brings its files into the project (bring.py), runs it once under the eyes
+of trace.py, and writes down in params.yaml and dvc.yaml what it uses. The notebook that was given stays as it is, unless
+it lies in notebooks/ already.
+"""
+
+import argparse
+import csv
+import importlib.util
+import json
+import re
+import shutil
+import subprocess
+import sys
+import unicodedata
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline import bring, check, code, edits, files, imports, lift
+from pipeline.notebook import Notebook, NotebookError, read
+from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
+from pipeline.trace import MANY, by_folder, is_covered
+
+FOLDER = "notebooks"
+METRICS = (".json", ".yaml", ".yml", ".toml")
+IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".bmp")
+SMALL = 100_000
+"""Bytes up to which a file of numbers is a metric and a table may be a plot; larger ones are data."""
+
+
+class Refused(Exception):
+    """What keeps a notebook from becoming a stage; one line: what is wrong, what to do."""
+
+
+def main(argv: list[str]) -> int:
+    """Adds the notebook and says what was done, one line each.
+
+    Returns the exit code: 1 where nothing was done, or where the run failed (the stage is there then, as far as it got).
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m pipeline add", description=__doc__.partition(": ")[2].split("\n")[0]
+    )
+    parser.add_argument("notebook", metavar="NOTEBOOK")
+    parser.add_argument("--name", help="the stage's name (default: the notebook's)")
+    parser.add_argument(
+        "--lift", metavar="NAMES", default="", help="make parameters of the arguments of these names: epochs,seed"
+    )
+    parser.add_argument("--no-run", action="store_true", help="do not run it: list only what the code tells")
+    arguments = parser.parse_args(argv)
+    try:
+        names = [name.strip() for name in arguments.lift.split(",") if name.strip()]
+        return _add(Path(arguments.notebook).expanduser(), arguments.name, names, not arguments.no_run)
+    except (NotebookError, ProjectError, edits.EditError, Refused) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
+    root = Path.cwd().resolve()
+    given = read(source)
+    if problem := next((line for line in given.problems(scratch=True) if "only Python" in line), None):
+        raise Refused(problem)
+    inside = source.resolve().is_relative_to(root / FOLDER)
+    target = source.resolve().relative_to(root).as_posix() if inside else f"{FOLDER}/{_slug(source.stem)}.ipynb"
+    if " " in target:
+        raise Refused(f"{target}: a stage's command cannot name a file with spaces: rename it")
+    stage = next((each for each in Project().stages() if (each.calls("run") or ("",))[0] == target), None)
+    if not inside and Path(target).exists():
+        raise Refused(f"{target} is there already: add that one, or give {source.name} another name first")
+    _refuse_unsaved(target)
+
+    # First all that may be refused, then the files.
+    found = bring.brought(given, source.resolve().parent, root)
+    modules = {} if inside else _modules(given, source.resolve().parent)
+    if not inside and (found.inputs or found.outputs or modules):
+        found.notebook = _starting_in_root(found.notebook, bool(modules))
+    lifted = lift.lifted(found.notebook, names)
+    for line in (*found.notes, *lifted.notes):
+        print(line)
+    for file, place in {**found.copies, **modules}.items():
+        _copy(file, root / place)
+    for line in _said_copies({**found.copies, **modules}):
+        print(line)
+    for place in modules.values():
+        _tidy(place)
+    if not inside or lifted.notebook.document != given.document:
+        _write_notebook(target, lifted.notebook.document)
+    notebook = read(target)
+
+    if stage is None:
+        entry = _Entry(_free_name(name or _slug(source.stem)), target)
+        entry.params = _written_parameters(notebook, entry.name)
+        entry.deps, entry.outs = (
+            {*found.inputs, *modules.values()},
+            {path for path in found.outputs if not _outside(path)},
+        )
+        _write_code_stage(entry)
+        entry.write()
+    else:
+        entry = None
+        for line in check.mended({target}):
+            print(line)
+        _write_code_stage(_Entry(stage.name, target))
+    project = Project()
+    stage = next(each for each in project.stages() if (each.calls("run") or ("",))[0] == target)
+    output = stage.calls("run")[1]
+    if missing := _missing_modules(notebook):
+        print(
+            f"{target}: needs what this environment lacks: uv add {' '.join(missing)}, then add it again",
+            file=sys.stderr,
+        )
+        return 1
+    exit_code = _run_and_record(project, stage, notebook, output, entry) if run_it else 0
+    if exit_code:
+        print(
+            f"{target}: the run failed; stage `{stage.name}` in {PIPELINE_FILE} has what it touched until then: mend the "
+            f"notebook, then: uv run python -m pipeline add {target}",
+            file=sys.stderr,
+        )
+        return exit_code
+    if not run_it:
+        print(
+            f"{PIPELINE_FILE}: stage `{stage.name}` lists what the code tells; `uv run dvc repro` names what it lacks"
+        )
+    exit_code = check.main([target])
+    print(f"\nStage `{stage.name}` runs {target}. See `git diff`; `git add --all` and `git commit` keep it.")
+    return exit_code
+
+
+def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: str, entry: "_Entry | None") -> int:
+    """Runs the notebook, and writes down what it read and wrote."""
+    from pipeline import run  # heavy: Papermill and a kernel
+
+    given = project.parameters(stage, notebook)
+    if given.problems:
+        raise Refused("\n".join(given.problems))
+    for out in stage.outs:
+        Path(out).parent.mkdir(parents=True, exist_ok=True)
+    exit_code, trace = run.execute(notebook, given.values, output)
+    declared = {*stage.outs}
+    reads = {path for path in trace.read if not is_covered(path, declared)}
+    written = {path for path in trace.written if not path.startswith((f"{bring.INPUTS}/", f"{FOLDER}/"))}
+    for path in sorted(trace.written - written):
+        print(f"{notebook.path}: writes {path}, an input: write it to {bring.WRITTEN_BESIDE_INPUTS} or {bring.RESULTS}")
+    others = {path for each in project.stages() if each.name != stage.name for path in each.outs}
+    deps = by_folder(reads, trace.files - trace.read, (), whole=False)
+    outs = by_folder(written, trace.files - trace.written, others, whole=True)
+    if entry is not None:
+        # A run that failed has not seen all: what the code tells stays.
+        entry.deps = {*deps, *(path for path in entry.deps if exit_code and not is_covered(path, deps))}
+        entry.outs = {*outs, *(path for path in entry.outs if exit_code and not is_covered(path, outs))}
+        entry.write()
+        print(f"{PIPELINE_FILE}: added stage `{entry.name}`")
+    else:
+        entries = [("deps", path) for path in deps if not is_covered(path, stage.deps)]
+        entries += [_out_item(path) for path in outs if not is_covered(path, declared)]
+        for key, item in entries:
+            text = edits.with_item(files.read(PIPELINE_FILE), (*stage.keys, key), item)
+            files.write(PIPELINE_FILE, text)
+            path = item if isinstance(item, str) else next(iter(item))
+            print(f"{PIPELINE_FILE}: added {path} to the `{key}:` of stage `{stage.name}`")
+    if exit_code == 0:
+        _record(stage)
+    return exit_code
+
+
+def _record(stage: Stage) -> None:
+    """Has DVC take over inputs and results as they are now, so that nothing need run again."""
+    if any(Path(bring.INPUTS).glob("*")):
+        _dvc("add", "--quiet", bring.INPUTS)
+    project = Project()
+    for other in project.stages():
+        match other.calls("code"):
+            case (notebook, output) if notebook == stage.calls("run")[0]:
+                code.main([notebook, output])
+                _dvc("commit", "--quiet", "--force", other.name)
+    _dvc("commit", "--quiet", "--force", stage.name)
+
+
+@dataclass
+class _Entry:
+    """A stage to be written into dvc.yaml."""
+
+    name: str
+    notebook: str
+    params: list[str] = field(default_factory=list)
+    deps: set[str] = field(default_factory=set)
+    outs: set[str] = field(default_factory=set)
+    _written: str = ""
+
+    @property
+    def stem(self) -> str:
+        return Path(self.notebook).relative_to(FOLDER).with_suffix("").as_posix()
+
+    @property
+    def output(self) -> str:
+        return f"{bring.RESULTS}/{self.stem}.ipynb"
+
+    @property
+    def code_file(self) -> str:
+        return f"{bring.RESULTS}/code/{self.stem}.py"
+
+    def text(self) -> str:
+        """The stage as the template writes its own."""
+        lists: dict[str, list[str]] = {
+            "deps": sorted({*self.deps, self.code_file}),
+            "params": self.params,
+            "outs": [self.output],
+        }
+        for path in sorted(self.outs):
+            key, item = _out_item(path)
+            shown = (
+                edits.on_one_line(path)
+                if isinstance(item, str)
+                else f"{edits.on_one_line(path)}:\n          cache: false"
+            )
+            lists.setdefault(key, []).append(shown)
+        lines = [f"  {self.name}:", f"    cmd: python -m pipeline run {self.notebook} {self.output}"]
+        for key in ("deps", "params", "outs", "metrics", "plots"):
+            entries = lists.get(key) or []
+            if key != "metrics":
+                entries = sorted(entries) if key == "outs" else entries
+            lines += [f"    {key}:", *(f"      - {each}" for each in entries)] if entries else []
+        return "\n".join(lines) + "\n"
+
+    def write(self) -> None:
+        """Writes the stage, or in the place of what was written of it before."""
+        text, now = files.read(PIPELINE_FILE), self.text()
+        if self._written and self._written in text:
+            new = text.replace(self._written, now)
+        else:
+            new = edits.with_block(text, ("stages", self.name), now)
+        files.write(PIPELINE_FILE, new)
+        self._written = now
+
+
+def _out_item(path: str) -> tuple[str, object]:
+    """The list that a result belongs to, and its entry: metrics are small and git's, the rest is DVC's."""
+    if _is_metrics(Path(path)):
+        return "metrics", {path: {"cache": False}}
+    if path.lower().endswith(IMAGES) or _is_series(Path(path)):
+        return "plots", path
+    return "outs", path
+
+
+def _is_metrics(path: Path) -> bool:
+    """A small file of names and numbers."""
+    if path.suffix not in METRICS or not path.is_file() or path.stat().st_size > SMALL:
+        return False
+    try:
+        data = Project().load(path.as_posix())
+    except ProjectError:
+        return False
+
+    def numbers(value: object) -> bool:
+        if isinstance(value, dict):
+            return any(map(numbers, value.values()))
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    return isinstance(data, dict) and numbers(data)
+
+
+def _is_series(path: Path) -> bool:
+    """A small table of numbers in which something is followed step by step: a loss by epoch, a score by round."""
+    if path.suffix not in (".csv", ".tsv") or not path.is_file() or path.stat().st_size > SMALL:
+        return False
+    try:
+        with path.open(encoding="utf-8", newline="") as file:
+            head, *rows = csv.reader(file, delimiter="\t" if path.suffix == ".tsv" else ",")
+            for row in rows:
+                [float(cell or 0) for cell in row]
+    except (ValueError, csv.Error):
+        return False
+    followed = r"epoch|step|iter|round|loss|acc|error|score|auc|f1|precision|recall|\br?m[as]e\b"
+    return len(rows) > 1 and any(re.search(followed, name, re.IGNORECASE) for name in head)
+
+
+def _outside(path: str) -> bool:
+    return path.startswith(("/", "~", ".."))
+
+
+def _written_parameters(notebook: Notebook, stage: str) -> list[str]:
+    """Writes the parameters' values into params.yaml, and returns the sections that the stage is to list.
+
+    A heading above a parameter names its section, the stage where there is none. A section that is there already belongs
+    to other stages: it is shared where it has these very keys, its values kept; else a new one is made.
+    """
+    sections: dict[str, list] = {}
+    for parameter in notebook.parameters:
+        sections.setdefault(parameter.section or stage, []).append(parameter)
+    listed, there = [], Project().load(PARAMS_FILE)
+    for name, parameters in sections.items():
+        keys = {parameter.key for parameter in parameters}
+        if isinstance(there.get(name), dict) and {str(key).lower() for key in there[name]} == keys:
+            print(f"{PARAMS_FILE}: `{name}` is there already: stage `{stage}` gets its values")
+            listed.append(name)
+            continue
+        if name in there:
+            options = (stage, f"{stage}_{name}", *(f"{stage}_{count}" for count in range(2, 99)))
+            name = next(each for each in options if each not in there and each not in sections)
+        for parameter in parameters:
+            text = edits.with_key(files.read(PARAMS_FILE), (name, parameter.key), parameter.default, parameter.comment)
+            files.write(PARAMS_FILE, text)
+        print(f"{PARAMS_FILE}: added `{name}`: {', '.join(parameter.key for parameter in parameters)}")
+        listed.append(name)
+    return listed
+
+
+def _write_code_stage(entry: _Entry) -> None:
+    """Has the stage `code` write this notebook's code, too; where there is none of that form, a stage of its own does."""
+    text = files.read(PIPELINE_FILE)
+    if any((stage.calls("code") or ("",))[0] == entry.notebook for stage in Project().stages()):
+        return
+    if edits.node(text, ("stages", "code", "matrix", "notebook")) is not None:
+        files.write(PIPELINE_FILE, edits.with_item(text, ("stages", "code", "matrix", "notebook"), entry.stem))
+        return
+    name = _free_name(f"code_{entry.name}")
+    block = (
+        f"  {name}:\n    cmd: python -m pipeline code {entry.notebook} {entry.code_file}\n"
+        f"    deps:\n      - {entry.notebook}\n    outs:\n      - {entry.code_file}\n"
+    )
+    files.write(PIPELINE_FILE, edits.with_block(text, ("stages", name), block))
+
+
+def _free_name(name: str) -> str:
+    """A name that no stage has."""
+    taken = {stage.keys[1] for stage in Project().stages()} | {"code"}
+    return next(
+        each for each in (name, f"{name}_notebook", *(f"{name}_{count}" for count in range(2, 99))) if each not in taken
+    )
+
+
+def _slug(stem: str) -> str:
+    """A name that needs no quotes in a command line, and that DVC takes for a stage."""
+    plain = unicodedata.normalize("NFC", stem)
+    return re.sub(r"[^\w-]+", "_", plain).strip("_-") or "notebook"
+
+
+def _modules(notebook: Notebook, folder: Path) -> dict[Path, str]:
+    """The files of the modules beside the notebook that it imports, with their places in the project."""
+    return {
+        file: f"{FOLDER}/{file.relative_to(folder).as_posix()}"
+        for file in imports.local_files(notebook, folder)
+        if file.is_relative_to(folder)
+    }
+
+
+def _missing_modules(notebook: Notebook) -> list[str]:
+    """What is to be installed so that the notebook's imports are found."""
+    folder = Path(notebook.path).parent
+    return sorted(
+        imports.distribution(module) or module
+        for module in imports.modules(notebook)
+        if imports.local(folder, module) is None and importlib.util.find_spec(module) is None
+    )
+
+
+START = """\
+import os
+from pathlib import Path
+
+# Paths are written from the project's root; some editors start a notebook in its own folder.
+if Path.cwd().name == "notebooks":
+    os.chdir("..")
+"""
+MODULES = """\
+# Modules beside the notebook are found from there, too.
+sys.path.append("notebooks")
+"""
+
+
+def _starting_in_root(notebook: Notebook, has_modules: bool) -> Notebook:
+    """The notebook with a cell below its title by which it runs in an editor, too, that starts it in its own folder."""
+    cells = notebook.document["cells"]
+    if any("os.chdir" in cell.source for cell in notebook.cells):
+        return notebook
+    source = START.replace("import os\n", "import os\nimport sys\n") + MODULES if has_modules else START
+    cell = {"cell_type": "code", "id": "start-in-root", "metadata": {}, "source": source.rstrip("\n")}
+    at = 1 if cells and cells[0].get("cell_type") == "markdown" else 0
+    return Notebook(notebook.path, {**notebook.document, "cells": [*cells[:at], cell, *cells[at:]]})
+
+
+def _write_notebook(path: str, document: dict) -> None:
+    """Writes the notebook as the project's hooks would leave it: formatted, without outputs, each cell with an id."""
+    cells = []
+    for number, cell in enumerate(document["cells"], 1):
+        new = {**cell, "id": cell.get("id") or f"cell-{number}", "metadata": cell.get("metadata") or {}}
+        new["source"] = (
+            cell["source"]
+            if isinstance(cell.get("source"), list)
+            else str(cell.get("source", "")).splitlines(keepends=True)
+        )
+        if new["cell_type"] == "code":
+            new |= {"outputs": [], "execution_count": None}
+        cells.append(new)
+    metadata = dict(document.get("metadata") or {})
+    # The kernel's name is that of one person's machine; runs use the project's environment.
+    metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    document = {
+        **document,
+        "cells": cells,
+        "metadata": metadata,
+        "nbformat": 4,
+        "nbformat_minor": max(5, document.get("nbformat_minor") or 0),
+    }
+    files.write(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    _tidy(path)
+
+
+def _tidy(path: str) -> None:
+    """Leaves a notebook or a module as the project's hooks would: they must not change what a run was recorded with."""
+    for tool in (["ruff", "check", "--quiet", "--fix"], ["ruff", "format", "--quiet"], ["nbstripout", "--keep-id"]):
+        # What a tool cannot mend, the commit will say; a project may have taken it out.
+        if importlib.util.find_spec(tool[0]) and (path.endswith(".ipynb") or tool[0] == "ruff"):
+            subprocess.run([sys.executable, "-m", *tool, path], capture_output=True)
+
+
+def _said_copies(copies: dict[Path, str]) -> list[str]:
+    """One line for a file; one for a folder's, where there are many."""
+    folders: dict[tuple, list[tuple]] = {}
+    for file, place in sorted(copies.items()):
+        folders.setdefault((Path(place).parent.as_posix(), file.parent), []).append((place, file))
+    lines = []
+    for (folder, origin), pairs in folders.items():
+        if len(pairs) >= MANY:
+            lines.append(f"{folder}: copied {len(pairs)} files from {origin}")
+        else:
+            lines += [f"{place}: copied from {file}" for place, file in pairs]
+    return lines
+
+
+def _copy(source: Path, target: Path) -> None:
+    target.parent.mkdir(parents=True, exist_ok=True)
+    beside = target.with_name(f".{target.name}.part")
+    shutil.copyfile(source, beside)
+    beside.replace(target)
+
+
+def _refuse_unsaved(target: str) -> None:
+    """Refuses to change what git could not bring back; before the first commit there is nothing to bring back."""
+    if _git("rev-parse", "--verify", "--quiet", "HEAD") is None:
+        return
+    paths = [path for path in (PIPELINE_FILE, PARAMS_FILE, target) if Path(path).exists()]
+    unsaved = [line[3:] for line in (_git("status", "--porcelain", "--", *paths) or "").splitlines() if line[1] != " "]
+    if unsaved:
+        raise Refused(
+            f"{', '.join(unsaved)}: changed since git last had it, and this would change it: `git add {' '.join(unsaved)}` "
+            "first, so that it can be undone"
+        )
+
+
+def _git(*arguments: str) -> str | None:
+    try:
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
+    except OSError:
+        return None
+    return done.stdout.rstrip("\n") if done.returncode == 0 else None
+
+
+def _dvc(*arguments: str) -> None:
+    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, encoding="utf-8")
+    if done.returncode:
+        what = (done.stderr.strip() or done.stdout.strip()).splitlines()[:1]
+        raise Refused(f"`dvc {' '.join(arguments)}` failed: {''.join(what)}")

@@ -1,0 +1,456 @@
+"""Finds the files that a notebook names, and where they belong in the project; the notebook's literals follow.
+
+Reads the notebook's code, not its runs: a path counts where it can be told from the code alone.
+"""
+
+import ast
+import copy
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from pipeline.notebook import Cell, Notebook, bindings, replaced
+
+INPUTS = "data/external"
+WRITTEN_BESIDE_INPUTS = "data/processed"
+RESULTS = "outputs"
+
+# Calls that write the file they name, whatever library they belong to: by the last part of their name.
+_WRITES = re.compile(
+    r"to_\w+|save\w*|dump|write_\w+|imwrite|imsave|mkdir|makedirs|touch|export\w*|ExcelWriter|VideoWriter|"
+    r"ModelCheckpoint|CSVLogger|FileHandler|SummaryWriter|sink_\w+"
+)
+# Calls that read it, or say at least that a text is a path, also where it is one bare word.
+_READS = re.compile(
+    r"read\w*|open\w*|load\w*|imread\w*|i?glob|rglob|listdir|walk|scandir|iterdir|exists|isfile|isdir|is_file|is_dir|connect|"
+    r"File|memmap|fromfile|genfromtxt|ImageFolder|\w*from_directory|scan_\w+|extractall|ZipFile"
+)
+_PATHS = ("Path", "PurePath", "join", "joinpath")
+_SKIPPED = {".git", ".dvc", ".venv", "venv", "__pycache__", ".ipynb_checkpoints", "node_modules", ".pytest_cache"}
+_URL = re.compile(r"[a-zA-Z][\w+.-]+://")
+_EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
+
+
+@dataclass
+class Brought:
+    """A notebook whose paths are those of the project."""
+
+    notebook: Notebook
+    copies: dict[Path, str] = field(default_factory=dict)
+    """The files to copy, and where to."""
+    inputs: set[str] = field(default_factory=set)
+    """What the notebook reads, as far as the code tells; a folder may be one."""
+    outputs: set[str] = field(default_factory=set)
+    """What it writes, as far as the code tells."""
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass
+class _Use:
+    """One place where the notebook uses a path."""
+
+    cell: Cell
+    node: ast.expr
+    path: str
+    """As the notebook says it."""
+    head: ast.expr
+    """The text that it begins with, where it is written."""
+    head_cell: Cell
+    role: str
+    """`read`, `write`, or empty where nothing tells."""
+    is_path: bool
+    """Whether something but the text itself says that it is a path."""
+    whole: bool
+    """Whether it is all of the path; more may be added to it as the notebook runs."""
+
+    @property
+    def looks_like_path(self) -> bool:
+        return bool(self.is_path or _EXTENSION.search(self.path) or "/" in self.path)
+
+
+def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
+    """The notebook with its inputs below data/external, the copies to make for that, and what cannot be resolved.
+
+    Args:
+        origin: the folder that its relative paths start from.
+        root: the project's.
+    """
+    result = Brought(Notebook(notebook.path, copy.deepcopy(notebook.document)))
+    places = _Places(_bases(origin.resolve()), root.resolve(), result)
+    edits: dict[int, dict[tuple, tuple[ast.expr, str]]] = {}
+
+    def follow(cell: Cell, node: ast.expr, old: str, new: str) -> None:
+        if old != new:
+            text = new if getattr(node, "bare", False) else _quoted(new, cell, node)
+            if isinstance(node, ast.BinOp | ast.Call):
+                text = f"Path({text})" if _is_path_object(node) else text
+            edits.setdefault(cell.number, {})[node.lineno, node.col_offset] = (node, text)
+
+    uses = [*_uses(notebook)]
+    written = _written(uses)
+    for use in uses:
+        if use.path in written:
+            new = _place_of_result(use, uses, written, places)
+            result.outputs.add(new)
+            if use.head.value == use.path:
+                follow(use.head_cell, use.head, use.path, new)
+            else:
+                follow(use.cell, use.node, use.path, new)
+            continue
+        found, head = places.find(use.path), places.find(use.head.value)
+        if (
+            found is None
+            and use.role == "read"
+            and use.whole
+            and _EXTENSION.search(use.path)
+            and not _URL.match(use.path)
+        ):
+            result.notes.append(
+                f"{notebook.place(use.cell)}: `{use.path}` is not there: put it into {INPUTS}, and write its path from the "
+                "project's root"
+            )
+        if found is None or head is None or not use.looks_like_path:
+            continue
+        new_head = places.destination(head)
+        new = new_head + found.source.as_posix().removeprefix(head.source.as_posix())
+        places.copy(found, new, written)
+        result.inputs.add(new)
+        follow(use.head_cell, use.head, use.head.value, new_head + head.tail)
+    for cell in notebook.cells:
+        source = places.with_shell_lines_followed(cell)
+        for _, (node, text) in sorted(edits.get(cell.number, {}).items(), reverse=True):
+            source = replaced(source, node, text)
+        if source != cell.source:
+            result.notebook.document["cells"][cell.number - 1]["source"] = source
+    result.notebook = Notebook(notebook.path, result.notebook.document)
+    result.notes = [*dict.fromkeys(result.notes)]
+    return result
+
+
+@dataclass(frozen=True)
+class _Found:
+    """A path of the notebook's that is there."""
+
+    source: Path
+    tail: str
+    """What follows it as it is: a pattern (`/*.csv`), a slash."""
+
+
+@dataclass
+class _Places:
+    """Where the files are, and where they go."""
+
+    bases: list[Path]
+    """Where relative paths may start: the notebook's folder, and those around it up to its repository's."""
+    root: Path
+    result: Brought
+
+    @property
+    def origin(self) -> Path:
+        return self.bases[0]
+
+    def find(self, text: str) -> _Found | None:
+        """What a path of the notebook's names, if it is there, and no folder around the notebook."""
+        if not text.strip() or "\n" in text or len(text) > 400 or _URL.match(text):
+            return None
+        head, pattern = _without_pattern(text)
+        # Written from the root already?
+        bases = [*self.bases, *([self.root] if self.origin.is_relative_to(self.root) else [])]
+        try:
+            there = ((base / Path(head).expanduser()).resolve() for base in bases)
+            source = next(path for path in there if path.exists() and path not in self.bases[1:] and path != self.root)
+            if len(source.parts) < 3:  # `/`, `/tmp`
+                return None
+        except (OSError, RuntimeError, ValueError, StopIteration):
+            return None
+        if source in self.origin.parents or (source == self.origin and not pattern):
+            return None
+        return _Found(source, "/" + pattern if pattern else "/" if head.endswith("/") else "")
+
+    def destination(self, found: _Found) -> str:
+        """Its path from the root: as it is within the project, else below data/external.
+
+        The same name from two folders gets the folder's name, too.
+        """
+        if found.source.is_relative_to(self.root):
+            return found.source.relative_to(self.root).as_posix()
+        if found.source == self.origin:
+            return INPUTS
+        copies = self.result.copies
+        taken = {target: source for source, target in copies.items()}
+        for folder in found.source.parents:
+            if folder in self.folders:
+                return self.folders[folder] + found.source.as_posix().removeprefix(folder.as_posix())
+        name = f"{INPUTS}/{self._below_inputs(found.source)}".rstrip("/")
+        there = self.root / name
+        other = taken.get(name) or (
+            there if there.exists() and name != INPUTS and not _same(there, found.source) else None
+        )
+        if other is not None and other != found.source:
+            name = f"{INPUTS}/{found.source.parent.name}_{found.source.name}"
+        if found.source.is_dir():
+            self.folders[found.source] = name
+        return name
+
+    def _below_inputs(self, source: Path) -> str:
+        """What lies below the notebook keeps its folders, but for `data` or `data/external` in front; the rest its name."""
+        base = next((base for base in self.bases if source.is_relative_to(base)), None)
+        if base is None:
+            return source.name
+        parts = source.relative_to(base).parts
+        if parts[:2] == ("data", "external"):
+            return "/".join(parts[2:])
+        return "/".join(parts[1:] if parts[0] == "data" and len(parts) > 1 else parts)
+
+    folders: dict[Path, str] = field(default_factory=dict)
+    """The folders that got a place."""
+
+    def copy(self, found: _Found, new: str, written: set[str]) -> None:
+        """Notes the files to copy so that it is at its new place."""
+        if found.source.is_relative_to(self.root):
+            return
+        if found.source.is_file():
+            self.result.copies[found.source] = new
+            return
+        pattern, results = found.tail.lstrip("/"), {(base / path).resolve() for path in written for base in self.bases}
+        every = [*(found.source.glob(pattern) if pattern else found.source.rglob("*"))]
+        if pattern:  # a folder that the pattern names
+            every += [inner for folder in every if folder.is_dir() for inner in folder.rglob("*")]
+        for file in every:
+            below = file.relative_to(found.source)
+            if file.is_file() and file not in results and not _SKIPPED & {*below.parts} and file.suffix != ".ipynb":
+                self.result.copies[file] = f"{new}/{below.as_posix()}"
+
+    def with_shell_lines_followed(self, cell: Cell) -> str:
+        """`!head data.csv`: the words of shell lines and magics that are files follow, too."""
+        if cell.type != "code" or cell.python[0] == cell.source and not cell.source.startswith("%%"):
+            return cell.source
+        lines, plain = cell.source.split("\n"), cell.python[0].split("\n")
+        for index, line in enumerate(lines):
+            if line == plain[index] and cell.tree is not None:
+                continue
+            for word in sorted({*re.findall(r"[^\s\"'`;|&<>()=,]+", line)}, key=len, reverse=True):
+                found = self.find(word) if _EXTENSION.search(word) or "/" in word else None
+                if found is None or found.source.suffix in (".py", ".ipynb"):
+                    continue
+                new = self.destination(found)
+                self.copy(found, new, set())
+                self.result.inputs.add(new)
+                lines[index] = re.sub(rf"(?<![\w./-]){re.escape(word)}(?![\w./-])", new + found.tail, lines[index])
+        return "\n".join(lines)
+
+
+def _bases(origin: Path) -> list[Path]:
+    """The notebook's folder, and those around it up to that of its repository or project, where it is in one."""
+    around = [origin, *origin.parents]
+    marks = (".git", ".dvc", "pyproject.toml", "requirements.txt", "environment.yml")
+    last = next((at for at, folder in enumerate(around[:5]) if any((folder / mark).exists() for mark in marks)), 0)
+    return around[: last + 1]
+
+
+def _same(one: Path, other: Path) -> bool:
+    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+
+
+def _without_pattern(text: str) -> tuple[str, str]:
+    """A path up to its first wildcard, and the rest."""
+    parts = text.split("/")
+    for index, part in enumerate(parts):
+        if any(character in part for character in "*?["):
+            return "/".join(parts[:index]) or ("/" if text.startswith("/") else "."), "/".join(parts[index:])
+    return text, ""
+
+
+def _written(uses: list[_Use]) -> set[str]:
+    """The paths that the notebook writes before it reads them."""
+    roles = {}
+    for use in uses:
+        if use.role and use.whole:
+            roles.setdefault(use.path, use.role)
+    return {path for path, role in roles.items() if role == "write" and (_EXTENSION.search(path) or "/" in path)}
+
+
+def _place_of_result(use: _Use, uses: list[_Use], written: set[str], places: _Places) -> str:
+    """Where a result goes: out of the way of the inputs, and not out of the project."""
+    path = Path(use.path)
+    if use.path.startswith(("/tmp/", "/dev/")):
+        return use.path
+    if path.is_absolute() or use.path.startswith(("~", "..")):
+        target = (places.origin / path.expanduser()).resolve()
+        inside = target.is_relative_to(places.root)
+        return target.relative_to(places.root).as_posix() if inside else f"{RESULTS}/{path.name}"
+    reads_below = any(other.head is use.head and other.path not in written for other in uses)
+    if use.head.value != use.path and reads_below and places.find(use.head.value):
+        return f"{WRITTEN_BESIDE_INPUTS}/{path.name}"
+    return use.path
+
+
+def _quoted(text: str, cell: Cell, node: ast.expr) -> str:
+    """The text as a literal, in the quotes that the notebook uses there."""
+    source = ast.get_source_segment(cell.source, node) or ""
+    quote = "'" if "'" in source and '"' not in source else '"'
+    return quote + text.replace("\\", "\\\\").replace(quote, "\\" + quote) + quote
+
+
+def _is_path_object(node: ast.expr) -> bool:
+    return any(
+        (isinstance(each, ast.BinOp) and isinstance(each.op, ast.Div))
+        or (isinstance(each, ast.Call) and _name(each) == "Path")
+        for each in ast.walk(node)
+    )
+
+
+def _uses(notebook: Notebook) -> Iterator[_Use]:
+    """All uses of a path that the code makes, in its order; a name's own assignment is none."""
+    code = [cell for cell in notebook.cells if cell.type == "code" and cell.tree is not None]
+    once = _assigned_once(code)
+    for cell in code:
+        parents = {child: parent for parent in ast.walk(cell.tree) for child in ast.iter_child_nodes(parent)}
+        nodes = [node for node in ast.walk(cell.tree) if isinstance(node, ast.expr)]
+        static = {node: found for node in nodes if (found := _static(node, cell, once)) is not None}
+        for node in sorted(nodes, key=lambda each: (each.lineno, each.col_offset, -(each.end_col_offset or 0))):
+            parent = parents.get(node)
+            if isinstance(node, ast.JoinedStr):
+                yield from _formatted(cell, node, parents)
+            if node not in static or parent in static or _is_no_use(node, parent, once):
+                continue
+            path, head, head_cell = static[node]
+            if not _stands_in_source(head_cell, head):
+                continue
+            role, is_path = _role(node, parents)
+            is_path = is_path or (isinstance(node, ast.Name) and bool(_FOLDER_NAME.search(node.id)))
+            whole = not isinstance(parent, ast.BinOp | ast.FormattedValue)
+            yield _Use(cell, node, path, head, head_cell, role, is_path, whole)
+
+
+def _is_no_use(node: ast.expr, parent: ast.AST | None, once: dict) -> bool:
+    match parent:
+        case ast.Assign() | ast.AnnAssign():
+            return _target(parent) in once
+        case ast.Expr() | ast.JoinedStr():
+            return True  # a text of its own; a piece of a formatted one
+        case ast.Subscript(slice=key):
+            return key is node  # a column
+        case ast.Call(func=ast.Attribute(value=folder, attr="glob" | "rglob")) if node in parent.args:
+            # `folder.glob("*.png")`: the pattern belongs to the folder; that of `glob.glob` is a path.
+            return not (isinstance(folder, ast.Name) and folder.id == "glob")
+    return False
+
+
+def _stands_in_source(cell: Cell, node: ast.expr) -> bool:
+    """Whether the lines of a node are plain Python, so that its place in the tree is its place in the source."""
+    rows = slice(node.lineno - 1, node.end_lineno)
+    return cell.python[0].split("\n")[rows] == cell.source.split("\n")[rows]
+
+
+def _formatted(cell: Cell, node: ast.JoinedStr, parents: dict) -> Iterator[_Use]:
+    """`f"images/{name}.png"`: the folder in front can be told, and is replaced by its text."""
+    first = node.values[0] if node.values else None
+    if not (isinstance(first, ast.Constant) and "/" in first.value) or not _stands_in_source(cell, node):
+        return
+    folder = first.value.rpartition("/")[0]
+    source = ast.get_source_segment(cell.source, node) or ""
+    match = re.match(r"[fFrR]+(\"\"\"|\'\'\'|\"|\')", source)
+    # Python 3.11 has no place for the text itself: only where it stands in the source as it is.
+    if match and source[match.end() :].startswith(folder + "/"):
+        start = node.col_offset + len(match[0])
+        text = ast.Constant(
+            folder,
+            lineno=node.lineno,
+            col_offset=start,
+            end_lineno=node.lineno,
+            end_col_offset=start + len(folder.encode()),
+        )
+        text.bare = True
+        yield _Use(cell, text, folder, text, cell, _role(node, parents)[0], True, False)
+
+
+_FOLDER_NAME = re.compile(r"dir|path|folder|root|file|source", re.IGNORECASE)
+
+
+def _target(statement: ast.Assign | ast.AnnAssign) -> str:
+    target = statement.targets[0] if isinstance(statement, ast.Assign) else statement.target
+    return target.id if isinstance(target, ast.Name) else ""
+
+
+def _assigned_once(code: list[Cell]) -> dict[str, tuple[ast.expr, Cell]]:
+    """The names that the notebook assigns once, at top level, with the expression and its cell."""
+    counts, found = {}, {}
+    for cell in code:
+        for name, _, stored in bindings(cell.tree):
+            if stored:
+                counts[name] = counts.get(name, 0) + 1
+        for statement in cell.tree.body:
+            if isinstance(statement, ast.Assign | ast.AnnAssign) and statement.value is not None and _target(statement):
+                found[_target(statement)] = (statement.value, cell)
+    return {name: value for name, value in found.items() if counts.get(name) == 1}
+
+
+def _static(node: ast.expr, cell: Cell, once: dict, depth: int = 0) -> tuple[str, ast.Constant, Cell] | None:
+    """The text or path that an expression stands for, and the literal that it begins with; None where it depends."""
+    if depth > 20:
+        return None
+    inner = lambda each: _static(each, cell, once, depth + 1)  # noqa: E731
+    match node:
+        case ast.Constant(value=str(text)):
+            return (text, node, cell) if text else None
+        case ast.Name(id=name, ctx=ast.Load()) if name in once:
+            value, where = once[name]
+            return _static(value, where, once, depth + 1)
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            return _joined([inner(left), inner(right)])
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            first, second = inner(left), inner(right)
+            return (first[0] + second[0], *first[1:]) if first and second else None
+        case ast.Call(args=arguments, keywords=[]) if arguments:
+            match _name(node):
+                case "Path" | "PurePath" | "join" | "str" | "fspath" | "abspath" | "expanduser" | "normpath":
+                    if _name(node) == "join" and not ast.unparse(node.func).endswith("path.join"):
+                        return None
+                    return _joined([inner(each) for each in arguments])
+                case "joinpath" if isinstance(node.func, ast.Attribute):
+                    return _joined([inner(each) for each in (node.func.value, *arguments)])
+        case ast.Call(
+            func=ast.Attribute(value=value, attr="resolve" | "absolute" | "expanduser" | "as_posix"), args=[]
+        ):
+            return inner(value)
+    return None
+
+
+def _joined(parts: list) -> tuple[str, ast.Constant, Cell] | None:
+    if not parts or None in parts:
+        return None
+    return "/".join([parts[0][0].rstrip("/") or "/", *(part[0].strip("/") for part in parts[1:])]), *parts[0][1:]
+
+
+def _name(call: ast.Call) -> str:
+    return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
+
+
+def _role(node: ast.expr, parents: dict) -> tuple[str, bool]:
+    """What the call around a path does with it, and whether something says that it is one."""
+    is_path = isinstance(node, ast.Call | ast.BinOp)
+    child, parent = node, parents.get(node)
+    while isinstance(parent, ast.expr | ast.keyword):
+        if isinstance(parent, ast.BinOp):
+            is_path = is_path or isinstance(parent.op, ast.Div)
+        elif isinstance(parent, ast.Call):
+            name, receiver = _name(parent), child is parent.func
+            if name == "open":
+                mode = next((word.value for word in parent.keywords if word.arg == "mode"), None)
+                mode = mode or next(iter(parent.args[0 if receiver else 1 :]), None)
+                writes = isinstance(mode, ast.Constant) and str(mode.value)[:1] in ("w", "a", "x")
+                return ("write" if writes else "read"), True
+            if _WRITES.fullmatch(name):
+                return "write", True
+            if name in _PATHS:
+                is_path = True
+            elif _READS.fullmatch(name):
+                return "read", True
+            elif name not in ("str", "fspath", "abspath", "expanduser", "resolve", "absolute"):
+                return "", is_path
+        elif not isinstance(parent, ast.Attribute | ast.Starred | ast.JoinedStr | ast.FormattedValue | ast.keyword):
+            return "", is_path
+        child, parent = parent, parents.get(parent)
+    return "", is_path

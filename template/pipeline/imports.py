@@ -1,0 +1,200 @@
+"""What a notebook imports: the packages to install, and the modules that lie beside it.
+
+Imports the standard library only, because the template's extension reads a notebook before there is an environment. A
+distribution can be told from a module's name only where it is installed; before that there is a table.
+"""
+
+import ast
+import re
+import sys
+import warnings
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from pipeline.notebook import Cell, Notebook
+
+# Modules that are called otherwise than what installs them. The longest name counts: `google.protobuf`.
+DISTRIBUTIONS = {
+    "Bio": "biopython", "Crypto": "pycryptodome", "Levenshtein": "levenshtein", "MySQLdb": "mysqlclient",
+    "OpenGL": "pyopengl", "OpenSSL": "pyopenssl", "PIL": "pillow", "attr": "attrs", "azure.ai.ml": "azure-ai-ml",
+    "azure.storage.blob": "azure-storage-blob", "bs4": "beautifulsoup4", "community": "python-louvain",
+    "cv2": "opencv-python-headless", "dateutil": "python-dateutil", "distutils": "setuptools", "dns": "dnspython",
+    "docx": "python-docx", "dotenv": "python-dotenv", "faiss": "faiss-cpu", "fitz": "pymupdf", "git": "gitpython",
+    "google.auth": "google-auth", "google.genai": "google-genai", "google.generativeai": "google-generativeai",
+    "google.oauth2": "google-auth", "google.protobuf": "protobuf", "googleapiclient": "google-api-python-client",
+    "hydra": "hydra-core", "ignite": "pytorch-ignite", "imblearn": "imbalanced-learn", "jose": "python-jose",
+    "jwt": "pyjwt", "kafka": "kafka-python", "magic": "python-magic", "mpl_toolkits": "matplotlib",
+    "mpl_toolkits.basemap": "basemap", "mysql": "mysql-connector-python", "nacl": "pynacl", "osgeo": "gdal",
+    "pkg_resources": "setuptools", "pptx": "python-pptx", "psycopg2": "psycopg2-binary", "pylab": "matplotlib",
+    "ruamel.yaml": "ruamel-yaml", "sklearn": "scikit-learn", "skimage": "scikit-image", "skopt": "scikit-optimize",
+    "sksurv": "scikit-survival", "serial": "pyserial", "shapefile": "pyshp", "slugify": "python-slugify",
+    "snowflake": "snowflake-connector-python", "speech_recognition": "speechrecognition",
+    "surprise": "scikit-surprise", "talib": "ta-lib", "umap": "umap-learn", "usb": "pyusb", "win32com": "pywin32",
+    "yaml": "pyyaml", "zmq": "pyzmq",
+}  # fmt: skip
+
+# What no package brings: each kernel has IPython, Colab and Kaggle have their own; and what Python itself had once.
+NOWHERE = {
+    "IPython", "ipykernel", "__main__", "google.colab", "kaggle_secrets", "ConfigParser", "Queue", "StringIO",
+    "Tkinter", "asynchat", "asyncore", "cPickle", "cgi", "cgitb", "imp", "pipes", "smtpd", "telnetlib", "urllib2",
+    "urlparse",
+}  # fmt: skip
+
+# Methods for which pandas needs a package that the notebook need not import.
+PANDAS = {
+    "read_excel": "openpyxl", "to_excel": "openpyxl", "read_feather": "pyarrow", "to_feather": "pyarrow",
+    "read_parquet": "pyarrow", "to_parquet": "pyarrow", "read_hdf": "tables", "to_hdf": "tables", "read_html": "lxml",
+    "to_markdown": "tabulate", "plot": "matplotlib",
+}  # fmt: skip
+# `df.style.format`, but not `plt.style.use`.
+_STYLER = re.compile(r"(background|text)_gradient|bar|format|apply|applymap|map|hide|highlight_\w+|set_\w+|to_html")
+
+
+def modules(notebook: "Notebook") -> dict[str, int]:
+    """The top-level modules that the notebook imports anywhere, each with the number of the first cell that does."""
+    found = {}
+    for cell in notebook.cells:
+        for tree in _trees(cell):
+            for name in _imported(tree):
+                found.setdefault(name.partition(".")[0], cell.number)
+    return found
+
+
+def modules_of(source: str) -> list[str]:
+    """The top-level modules that a Python file imports; none where it cannot be read as Python."""
+    tree = _parsed(source)
+    return sorted({name.partition(".")[0] for name in _imported(tree)}) if tree is not None else []
+
+
+def local(notebook_folder: Path, module: str) -> Path | None:
+    """The file or folder beside the notebook that is this module; None where there is none.
+
+    A folder without Python files is no module: a folder `datasets` of data hides no package of that name.
+    """
+    file, package = notebook_folder / f"{module}.py", notebook_folder / module
+    if (package / "__init__.py").is_file():  # Python, too, prefers a package to a file
+        return package
+    if file.is_file():
+        return file
+    is_package = package.is_dir() and (any(package.glob("*.py")) or any(package.glob("*/*.py")))
+    return package if is_package else None
+
+
+def distributions(notebook: "Notebook", folder: Path) -> list[str]:
+    """The names of the packages to install for a notebook that lies in this folder, and for its local modules, sorted."""
+    names, trees, _ = _followed(notebook, folder)
+    found = {distribution(name) for name in names}
+    if "pandas" in found:
+        found.update(name for tree in trees for name in _behind_pandas(tree))
+    return sorted(found - {None})
+
+
+def local_files(notebook: "Notebook", folder: Path) -> list[Path]:
+    """The files of the local modules that a notebook in this folder imports, and of those that they import, sorted."""
+    _, _, paths = _followed(notebook, folder)
+    return sorted({file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py"))})
+
+
+def _followed(notebook: "Notebook", folder: Path) -> tuple[set[str], list[ast.Module], set[Path]]:
+    """The names that are imported from elsewhere, the trees that import them, and the local modules among the latter."""
+    trees = [tree for cell in notebook.cells for tree in _trees(cell)]
+    folders = [folder, *(folder / place for tree in trees for place in _added_to_path(tree))]
+    names, paths = set(), set()
+    for tree in trees:  # it grows
+        for name in _imported(tree):
+            module = name.partition(".")[0]
+            path = next((path for place in folders if (path := local(place, module))), None)
+            if path is None:
+                names.add(name)
+            elif path not in paths:
+                paths.add(path)
+                trees.extend(_trees_of(path))
+    return names, trees, paths
+
+
+def distribution(name: str) -> str | None:
+    """The package that installs a module, as `cv2` or `google.cloud.storage`; None where none does or can."""
+    parts = name.split(".")
+    if parts[0] in sys.stdlib_module_names and parts[0] not in DISTRIBUTIONS:
+        return None
+    for length in range(len(parts), 0, -1):
+        known = ".".join(parts[:length])
+        if known in NOWHERE:
+            return None
+        if known in DISTRIBUTIONS:
+            return DISTRIBUTIONS[known]
+    if parts[0] == "google":
+        parts = parts[:3] if parts[1:2] == ["cloud"] and len(parts) > 2 else []
+    elif parts[0] == "azure":
+        parts = parts[:2]
+    else:
+        parts = parts[:1]
+    plain = "-".join(parts).lower().replace("_", "-")
+    # A name that no package can have would be refused.
+    return plain if re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", plain) else None
+
+
+def _trees(cell: "Cell") -> list[ast.Module]:
+    """The syntax tree of a code cell; where it is not Python as a whole, of its import lines."""
+    if cell.type != "code":
+        return []
+    if cell.tree is not None:
+        return [cell.tree]
+    if cell.source.lstrip().startswith("%%"):  # another language, or a file to be written
+        return []
+    lines = re.findall(r"^[ \t]*((?:import|from)[ \t].*)", cell.source, re.MULTILINE)
+    return [tree for line in lines if (tree := _parsed(line)) is not None]
+
+
+def _trees_of(path: Path) -> list[ast.Module]:
+    """The syntax trees of a module's file, or of all files of a package."""
+    trees = []
+    for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
+        try:
+            tree = _parsed(file.read_bytes())
+        except OSError:
+            continue
+        trees.extend([tree] if tree is not None else [])
+    return trees
+
+
+def _parsed(source: str | bytes) -> ast.Module | None:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return ast.parse(source)
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return None
+
+
+def _imported(tree: ast.AST) -> Iterator[str]:
+    """The dotted names of all imports: of `from a import b` it is `a.b`, which may be a module."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Import(names=aliases):
+                yield from (alias.name for alias in aliases)
+            case ast.ImportFrom(module=str(module), names=aliases, level=0):
+                yield from (f"{module}.{alias.name}" for alias in aliases)
+
+
+def _added_to_path(tree: ast.AST) -> Iterator[str]:
+    """Folders of `sys.path.append("../src")` and `sys.path.insert(0, "..")`: what lies there is local, too."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="sys"), attr="path")),
+                args=[*_, ast.Constant(value=str(place))],
+            ):
+                yield place
+
+
+def _behind_pandas(tree: ast.AST) -> Iterator[str]:
+    """What pandas imports itself when a method is called."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Attribute(attr=name) if name in PANDAS:
+                yield PANDAS[name]
+            case ast.Attribute(value=ast.Attribute(attr="style"), attr=name) if _STYLER.fullmatch(name):
+                yield "jinja2"

@@ -1,0 +1,325 @@
+"""Gives a notebook its parameters cell: the one that it has, one that only lacks the tag, or a new one.
+
+Knows one notebook, and neither DVC nor files.
+"""
+
+import ast
+import copy
+import re
+from dataclasses import dataclass, field
+
+from pipeline.notebook import (
+    INJECTED_TAG,
+    PARAMETERS_TAG,
+    SKIPPED_TAG,
+    Cell,
+    Notebook,
+    NotebookError,
+    bindings,
+    in_yaml,
+    replaced,
+)
+
+EMPTY = "# What you want to change between runs, as `name = value`; params.yaml then has the value."
+# Methods by which a list or a mapping grows: such a name is no parameter.
+_GROWS = {"append", "extend", "insert", "add", "update", "pop", "remove", "setdefault", "clear", "sort", "reverse"}
+
+
+@dataclass
+class Lifted:
+    """A notebook with a parameters cell."""
+
+    notebook: Notebook
+    notes: list[str] = field(default_factory=list)
+    """What was done, and what might be: one line each."""
+
+
+def lifted(notebook: Notebook, names: list[str]) -> Lifted:
+    """The notebook with exactly one cell tagged `parameters`; the given one is left as it is.
+
+    A tagged cell is taken as it is. Else an untagged cell is tagged that holds nothing but literals, before any use of
+    them. Else the literals that are assigned once, at top level, go into a new cell below the title and the imports.
+
+    Args:
+        names: of keyword arguments whose literals become parameters, as `epochs` of `fit(epochs=10)`.
+
+    Raises:
+        NotebookError: which cell is meant is not clear, or a name cannot be lifted.
+    """
+    result = Lifted(Notebook(notebook.path, copy.deepcopy(notebook.document)))
+    if misspelt := notebook.misspelt_tag():
+        cell, tag = misspelt
+        tags = result.notebook.document["cells"][cell.number - 1]["metadata"]["tags"]
+        tags[tags.index(tag)] = PARAMETERS_TAG
+        _renewed(result, f"{notebook.place(cell)}: changed its tag `{tag}` to `{PARAMETERS_TAG}`")
+    elif not any(PARAMETERS_TAG in cell.tags for cell in notebook.cells):
+        for step in (_tag_a_cell, _move_literals, _add_empty):
+            if step(result):
+                break
+    if problems := [*result.notebook.problems()]:
+        raise NotebookError(problems[0])
+    for name in names:
+        _lift_keyword(result, name)
+    result.notes += [line for line in _suggestions(result.notebook) if line not in result.notes]
+    return result
+
+
+def _renewed(result: Lifted, note: str) -> None:
+    result.notebook = Notebook(result.notebook.path, result.notebook.document)
+    result.notes.append(note)
+
+
+def _tag_a_cell(result: Lifted) -> bool:
+    """Tags the first cell of nothing but literals that no cell above uses and no other cell assigns again."""
+    notebook, counts = result.notebook, _assignments(result.notebook)
+    for cell in _code(notebook):
+        statements = [_literal(statement) for statement in cell.tree.body]
+        if not statements or None in statements:
+            continue
+        names = {name for name, _ in statements}
+        above = [other for other in _code(notebook) if other.number < cell.number]
+        used = {name for other in above for name, _, _ in bindings(other.tree)}
+        if all(counts[name] == 1 and not _grows(notebook, name) for name in names) and not names & used:
+            metadata = notebook.document["cells"][cell.number - 1].setdefault("metadata", {})
+            metadata["tags"] = [*(metadata.get("tags") or []), PARAMETERS_TAG]
+            _renewed(result, f"{notebook.place(cell)}: tagged `{PARAMETERS_TAG}`")
+            return True
+    return False
+
+
+def _move_literals(result: Lifted) -> bool:
+    """Moves the literals that are assigned once, at top level, and used, into a new cell below title and imports."""
+    notebook, counts = result.notebook, _assignments(result.notebook)
+    loads = {name for cell in _code(notebook) for name, _, stored in bindings(cell.tree) if not stored}
+    groups, moved = [], []
+    for cell in _code(notebook):
+        if cell.source.lstrip().startswith("%%"):
+            continue
+        lines, gone = cell.source.split("\n"), set()
+        taken = []
+        for statement in cell.tree.body:
+            found = _literal(statement)
+            if found is None or counts[found[0]] != 1 or found[0] not in loads or _grows(notebook, found[0]):
+                continue
+            rows = range(statement.lineno - 1, statement.end_lineno)
+            if not _alone(cell, statement, lines):
+                continue
+            first = rows[0]
+            while first > 0 and lines[first - 1].lstrip().startswith("#") and first - 1 not in gone:
+                first -= 1
+            taken += lines[first : rows[-1] + 1]
+            gone |= {*range(first, rows[-1] + 1)}
+            moved.append(found[0])
+        if taken:
+            groups.append("\n".join(taken))
+            rest = "\n".join(line for row, line in enumerate(lines) if row not in gone)
+            notebook.document["cells"][cell.number - 1]["source"] = re.sub(r"\n{3,}", "\n\n", rest).strip("\n")
+    if not groups:
+        return False
+    notebook.document["cells"] = [
+        cell for cell in notebook.document["cells"] if _is_filled(cell) or cell.get("cell_type") != "code"
+    ]
+    _insert(result, "\n\n".join(groups))
+    place = result.notebook.place(result.notebook.parameters_cell)
+    result.notes.append(f"{place}: new, tagged `{PARAMETERS_TAG}`, with {', '.join(moved)}")
+    return True
+
+
+def _add_empty(result: Lifted) -> bool:
+    _insert(result, EMPTY)
+    place = result.notebook.place(result.notebook.parameters_cell)
+    result.notes.append(
+        f"{place}: new, tagged `{PARAMETERS_TAG}`, empty: the notebook assigns no literal that is used as it is"
+    )
+    return True
+
+
+def _insert(result: Lifted, source: str) -> None:
+    """Puts the new cell below the title and the imports."""
+    notebook = Notebook(result.notebook.path, result.notebook.document)
+    at = 0
+    for index, cell in enumerate(notebook.cells):
+        if cell.type == "code" and not _is_preamble(cell):
+            if _split_below_imports(notebook, cell):
+                at = cell.number
+            break
+        if cell.type == "code" or index == 0:
+            at = cell.number
+    ids = {cell.get("id") for cell in notebook.document["cells"]}
+    name = next(name for name in ("parameters", *(f"parameters-{count}" for count in range(2, 99))) if name not in ids)
+    notebook.document["cells"].insert(
+        at,
+        {
+            "cell_type": "code",
+            "id": name,
+            "metadata": {"tags": [PARAMETERS_TAG]},
+            "execution_count": None,
+            "source": source,
+        },
+    )
+    result.notebook = Notebook(notebook.path, notebook.document)
+
+
+def _split_below_imports(notebook: Notebook, cell: Cell) -> bool:
+    """Makes two cells of one that begins with imports and goes on with other code."""
+    if cell.tree is None or cell.python[0] != cell.source:
+        return False
+    body = cell.tree.body
+    count = next((at for at, each in enumerate(body) if not isinstance(each, ast.Import | ast.ImportFrom)), len(body))
+    if not 0 < count < len(body):
+        return False
+    lines, end = cell.source.split("\n"), body[count - 1].end_lineno
+    if body[count].lineno <= end:
+        return False  # `import a; b = 1`
+    raw = notebook.document["cells"][cell.number - 1]
+    rest = {**copy.deepcopy(raw), "source": "\n".join(lines[end:]).strip("\n")}
+    if "id" in raw:
+        rest["id"] = f"{raw['id']}-2"[-64:]
+    raw["source"] = "\n".join(lines[:end])
+    notebook.document["cells"].insert(cell.number, rest)
+    return True
+
+
+def _lift_keyword(result: Lifted, name: str) -> None:
+    """Makes a parameter of the literals that calls pass as `name=...`."""
+    notebook = result.notebook
+    found = [(cell, keyword) for cell, keyword in _keywords(notebook) if keyword.arg == name]
+    if not found:
+        raise NotebookError(
+            f"{notebook.path}: no call passes `{name}=` a number, a string, True or False: nothing to lift"
+        )
+    values = {repr(ast.literal_eval(keyword.value)): cell for cell, keyword in found}
+    if len(values) > 1:
+        said = " and ".join(f"{value} in cell {cell.number}" for value, cell in values.items())
+        raise NotebookError(f"{notebook.path}: `{name}=` is {said}: lift it by hand, under two names")
+    upper = all(parameter.name.isupper() for parameter in notebook.parameters)
+    taken = set(_assignments(notebook))
+    variable = name.upper() if upper else name
+    if variable in taken or any(parameter.key == name.lower() for parameter in notebook.parameters):
+        raise NotebookError(f"{notebook.path}: there is a `{variable}` already: rename it, or lift `{name}` by hand")
+    cells = notebook.document["cells"]
+    # The last place first, so that the ones before it stay where they are.
+    for cell, keyword in sorted(
+        found, key=lambda each: (each[0].number, each[1].value.lineno, each[1].value.col_offset)
+    )[::-1]:
+        raw = cells[cell.number - 1]
+        raw["source"] = replaced(_source(raw), keyword.value, variable)
+    raw = cells[notebook.parameters_cell.number - 1]
+    source = _source(raw)
+    source = "" if source == EMPTY else source.rstrip("\n") + "\n"
+    raw["source"] = f"{source}{variable} = {next(iter(values))}"
+    places = ", ".join(f"cell {number}" for number in sorted({cell.number for cell, _ in found}))
+    _renewed(result, f"{notebook.path}: {places}: `{name}=` is now the parameter `{variable}`")
+
+
+def _suggestions(notebook: Notebook) -> list[str]:
+    """Numbers that are written into calls, and might be parameters."""
+    found = {}
+    for cell, keyword in _keywords(notebook):
+        value = ast.literal_eval(keyword.value)
+        if isinstance(value, int | float) and not isinstance(value, bool):
+            found.setdefault(keyword.arg, []).append(f"{keyword.arg}={ast.unparse(keyword.value)} (cell {cell.number})")
+    if not found:
+        return []
+    listed = ", ".join(dict.fromkeys(each for places in found.values() for each in places))
+    return [f"{notebook.path}: might be parameters, too: {listed}: `--lift {','.join(found)}` makes them so"]
+
+
+def _keywords(notebook: Notebook):
+    """The keyword arguments that are literals of one value, with their cells; only where the source is plain Python."""
+    for cell in _code(notebook):
+        if cell is notebook.parameters_cell or cell.python[0] != cell.source:
+            continue
+        for node in ast.walk(cell.tree):
+            if isinstance(node, ast.Call):
+                for keyword in node.keywords:
+                    value = keyword.value.operand if isinstance(keyword.value, ast.UnaryOp) else keyword.value
+                    if keyword.arg and isinstance(value, ast.Constant) and isinstance(value.value, int | float | str):
+                        yield cell, keyword
+
+
+def _code(notebook: Notebook) -> list[Cell]:
+    """The cells that run and can be read as Python."""
+    return [
+        cell for cell in notebook.cells
+        if cell.type == "code" and cell.tree is not None and not {SKIPPED_TAG, INJECTED_TAG} & {*cell.tags}
+    ]  # fmt: skip
+
+
+def _assignments(notebook: Notebook) -> dict[str, int]:
+    """How often each name is bound at top level; a name that a global statement touches counts twice."""
+    counts = {}
+    for cell in _code(notebook):
+        for name, _, stored in bindings(cell.tree):
+            if stored:
+                counts[name] = counts.get(name, 0) + 1
+        # What a loop binds, it binds again.
+        for loop in ast.walk(cell.tree):
+            if isinstance(loop, ast.For | ast.While | ast.AsyncFor):
+                for name, _, stored in bindings(loop):
+                    if stored:
+                        counts[name] = counts.get(name, 0) + 1
+    return counts
+
+
+def _grows(notebook: Notebook, name: str) -> bool:
+    """Whether the notebook changes the value itself: `name.append(...)`, `name[...] = ...`."""
+    for cell in _code(notebook):
+        for node in ast.walk(cell.tree):
+            match node:
+                case ast.Attribute(value=ast.Name(id=own), attr=attribute) if own == name and attribute in _GROWS:
+                    return True
+                case ast.Subscript(value=ast.Name(id=own), ctx=ast.Store() | ast.Del()) if own == name:
+                    return True
+    return False
+
+
+def _literal(statement: ast.stmt) -> tuple[str, object] | None:
+    """Name and value of `name = literal`, where it may be a parameter: something that params.yaml can say."""
+    match statement:
+        case ast.Assign(targets=[ast.Name(id=name)], value=value):
+            pass
+        case ast.AnnAssign(target=ast.Name(id=name), value=value) if value is not None:
+            pass
+        case _:
+            return None
+    try:
+        literal = ast.literal_eval(value)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return None
+    # An empty list is there to be filled, and a name with an underscore in front is nobody else's business.
+    if literal is None or literal in ([], {}, ()) or not in_yaml(literal) or name.startswith("_"):
+        return None
+    return name, literal
+
+
+def _alone(cell: Cell, statement: ast.stmt, lines: list[str]) -> bool:
+    """Whether a statement has its lines for itself."""
+    others = [other for other in cell.tree.body if other is not statement]
+    rows = {*range(statement.lineno, statement.end_lineno + 1)}
+    shared = any(rows & {*range(other.lineno, other.end_lineno + 1)} for other in others)
+    return not shared and cell.python[0].split("\n")[statement.lineno - 1] == lines[statement.lineno - 1]
+
+
+_SETTINGS = re.compile(
+    r"get_ipython|sys\.path|os\.chdir|warnings\.|pd\.set_option|pd\.options|plt\.style|plt\.rc|sns\.set|np\.set_print"
+)
+
+
+def _is_preamble(cell: Cell) -> bool:
+    """A cell of imports, of settings, or of nothing."""
+    return cell.tree is not None and all(
+        isinstance(statement, ast.Import | ast.ImportFrom)
+        or (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant))
+        or (isinstance(statement, ast.Expr | ast.If | ast.Assign) and _SETTINGS.search(ast.unparse(statement)))
+        for statement in cell.tree.body
+    )
+
+
+def _is_filled(raw: dict) -> bool:
+    return bool(_source(raw).strip())
+
+
+def _source(raw: dict) -> str:
+    source = raw.get("source", "")
+    return "".join(source) if isinstance(source, list) else source

@@ -1,0 +1,465 @@
+"""Notebooks as people write them become stages: `python -m pipeline add`, and the two steps before the run."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import Workspace, notebook
+from ruamel.yaml import YAML
+
+from pipeline.bring import brought
+from pipeline.lift import lifted
+from pipeline.notebook import NotebookError, parse
+
+
+def untagged(*cells: object) -> str:
+    """A notebook without a parameters cell."""
+    return notebook(*({"source": cell} if isinstance(cell, str) else cell for cell in cells))
+
+
+LIFTS = {
+    "tagged": (
+        notebook("EPOCHS = 3", "print(EPOCHS)"),
+        ["EPOCHS = 3", "print(EPOCHS)"], 0, [],
+    ),
+    "a cell of literals": (
+        untagged("import os", "# train\nEPOCHS = 3  # rounds\nLR: float = 0.1", "print(EPOCHS, LR)"),
+        ["import os", "# train\nEPOCHS = 3  # rounds\nLR: float = 0.1", "print(EPOCHS, LR)"], 1,
+        ["x.ipynb: cell 2: tagged `parameters`"],
+    ),
+    "used above": (
+        untagged("print(EPOCHS)", "EPOCHS = 3"),
+        ["EPOCHS = 3", "print(EPOCHS)"], 0,
+        ["x.ipynb: cell 1: new, tagged `parameters`, with EPOCHS"],
+    ),
+    "scattered": (
+        untagged(
+            {"cell_type": "markdown", "source": "# Title"},
+            "%matplotlib inline\nimport numpy as np",
+            "# how often\nepochs = 3\nfor i in range(epochs):\n    last = 1",
+            "rate: float = 0.1  # of learning\nmodel = fit(rate)\nresults = []\nresults.append(model)",
+            "last = 2\nprint(last, unused_twice)\nunused = 5",
+        ),
+        [
+            "# Title", "%matplotlib inline\nimport numpy as np", "# how often\nepochs = 3\n\nrate: float = 0.1  # of learning",
+            "for i in range(epochs):\n    last = 1", "model = fit(rate)\nresults = []\nresults.append(model)",
+            "last = 2\nprint(last, unused_twice)\nunused = 5",
+        ], 2,
+        ["x.ipynb: cell 3: new, tagged `parameters`, with epochs, rate"],
+    ),
+    "below imports in one cell": (
+        untagged("import os\n\nN = 3\nprint(N)\ndef f():\n    x = 1"),
+        ["import os", "N = 3", "print(N)\ndef f():\n    x = 1"], 1,
+        ["x.ipynb: cell 2: new, tagged `parameters`, with N"],
+    ),
+    "none at all": (
+        untagged("print(1)"),
+        ["# What you want to change between runs, as `name = value`; params.yaml then has the value.", "print(1)"], 0,
+        ["x.ipynb: cell 1: new, tagged `parameters`, empty: the notebook assigns no literal that is used as it is"],
+    ),
+    "empty": (
+        untagged(),
+        ["# What you want to change between runs, as `name = value`; params.yaml then has the value."], 0,
+        ["x.ipynb: cell 1: new, tagged `parameters`, empty: the notebook assigns no literal that is used as it is"],
+    ),
+    "misspelt": (
+        notebook({"source": "N = 3", "metadata": {"tags": ["Parameters"]}}, {"source": "N"}),
+        ["N = 3", "N"], 0, ["x.ipynb: cell 1: changed its tag `Parameters` to `parameters`"],
+    ),
+    "suggestions": (
+        notebook("N = 3", "fit(x, epochs=10, batch_size=120, verbose=True)\nsplit(test_size=-0.2, loss='mse')"),
+        ["N = 3", "fit(x, epochs=10, batch_size=120, verbose=True)\nsplit(test_size=-0.2, loss='mse')"], 0,
+        ["x.ipynb: might be parameters, too: epochs=10 (cell 2), batch_size=120 (cell 2), test_size=-0.2 (cell 2): "
+         "`--lift epochs,batch_size,test_size` makes them so"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LIFTS)
+def test_a_parameters_cell_is_found_or_made(case):
+    text, sources, index, notes = LIFTS[case]
+    before = parse(text, "x.ipynb")
+    made = lifted(before, [])
+    assert [cell.source for cell in made.notebook.cells] == sources
+    assert [cell.number - 1 for cell in made.notebook.cells if "parameters" in cell.tags] == [index]
+    assert made.notes == notes
+    assert not [*made.notebook.problems()] and not [*made.notebook.drift()]
+    assert before.document == parse(text, "x.ipynb").document
+
+
+def test_arguments_are_lifted():
+    made = lifted(
+        parse(notebook("N = 3", "fit('ü', epochs=10); fit(epochs=10)", "%time fit(epochs=1)"), "x.ipynb"), ["epochs"]
+    )
+    assert [cell.source for cell in made.notebook.cells[:2]] == [
+        "N = 3\nEPOCHS = 10", "fit('ü', epochs=EPOCHS); fit(epochs=EPOCHS)",
+    ]  # fmt: skip
+    assert made.notes == ["x.ipynb: cell 2: `epochs=` is now the parameter `EPOCHS`"]
+    for source, name, message in (
+        ("f(x)", "x", "no call passes `x=` a number, a string, True or False: nothing to lift"),
+        ("f(x=1); f(x=2)", "x", "`x=` is 1 in cell 2 and 2 in cell 2: lift it by hand, under two names"),
+        ("f(n=1)", "n", "there is a `N` already: rename it, or lift `n` by hand"),
+    ):
+        with pytest.raises(NotebookError) as error:
+            lifted(parse(notebook("N = 3", source), "x.ipynb"), [name])
+        assert str(error.value) == f"x.ipynb: {message}"
+
+
+# What the notebook says, what becomes of it, the copies, the inputs and the results.
+PATHS = {
+    "a file": ("pd.read_csv('a.csv')", "pd.read_csv('data/external/a.csv')", {"a.csv": "a.csv"}, {"a.csv"}, set()),
+    "a constant": (
+        'F = "raw/b.csv"\nread(F)', 'F = "data/external/raw/b.csv"\nread(F)', {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, set(),
+    ),
+    "a folder named data": ("read('data/d.csv')", "read('data/external/d.csv')", {"data/d.csv": "d.csv"}, {"d.csv"}, set()),
+    "pathlib": (
+        "R = Path('raw')\nread(R / 'b.csv')", "R = Path('data/external/raw')\nread(R / 'b.csv')",
+        {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, set(),
+    ),
+    "os.path": (
+        "R = '../up/'\nread(os.path.join(R, 'c.csv'))", "R = 'data/external/up/'\nread(os.path.join(R, 'c.csv'))",
+        {"../up/c.csv": "up/c.csv"}, {"up/c.csv"}, set(),
+    ),
+    "a folder that is walked": (
+        "for f in os.listdir('img'): open('img/' + f)", "for f in os.listdir('data/external/img'): open('data/external/img/' + f)",
+        {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
+    ),
+    "a formatted name": (
+        "open(f'img/{n}.png')", "open(f'data/external/img/{n}.png')",
+        {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
+    ),
+    "a pattern": ("glob.glob('img/1*.png')", "glob.glob('data/external/img/1*.png')", {"img/1.png": "img/1.png"}, {"img"}, set()),
+    "a method's pattern": (
+        "Path('img').glob('*.png')", "Path('data/external/img').glob('*.png')",
+        {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
+    ),
+    "absolute": ("read('ABS/up/c.csv')", "read('data/external/c.csv')", {"../up/c.csv": "c.csv"}, {"c.csv"}, set()),
+    "a shell line": ("!head -3 a.csv", "!head -3 data/external/a.csv", {"a.csv": "a.csv"}, {"a.csv"}, set()),
+    "one name from two folders": (
+        "read('a.csv'); read('../up/a.csv')", "read('data/external/a.csv'); read('data/external/up_a.csv')",
+        {"a.csv": "a.csv", "../up/a.csv": "up_a.csv"}, {"a.csv", "up_a.csv"}, set(),
+    ),
+    "a column of a file's name": ("df['raw']; df.drop('raw'); plot(title='img')", None, {}, set(), set()),
+    "an address": ("read('https://example.com/a.csv')", None, {}, set(), set()),
+    "a result": ("df.to_csv('out.csv')\nread('out.csv')", None, {}, set(), {"out.csv"}),
+    "a result of before": ("df.to_csv('a.csv')\nread('a.csv')", None, {}, set(), {"a.csv"}),
+    "a result outside": ("df.to_csv('../up/new.csv')", "df.to_csv('outputs/new.csv')", {}, set(), {"outputs/new.csv"}),
+    "a result beside the inputs": (
+        "R = Path('raw')\nread(R / 'b.csv').to_csv(R / 'n.csv')\nread(R / 'n.csv')",
+        "R = Path('data/external/raw')\nread(R / 'b.csv').to_csv(Path('data/processed/n.csv'))\nread(Path('data/processed/n.csv'))",
+        {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, {"data/processed/n.csv"},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", PATHS)
+def test_files_come_along(tmp_path, case):
+    origin, root = tmp_path / "work", tmp_path / "project"
+    for name in (
+        "work/a.csv",
+        "work/raw/a.csv",
+        "work/raw/b.csv",
+        "work/data/d.csv",
+        "up/a.csv",
+        "up/c.csv",
+        "work/img/1.png",
+        "work/img/2.png",
+        "project/x",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    source, expected, copies, inputs, outputs = PATHS[case]
+    given = parse(untagged(source.replace("ABS", tmp_path.as_posix())), "x.ipynb")
+    found = brought(given, origin, root)
+    assert found.notebook.cells[0].source == (source if expected is None else expected)
+    assert found.copies == {(origin / file).resolve(): f"data/external/{place}" for file, place in copies.items()}
+    assert found.inputs == {f"data/external/{place}" for place in inputs}
+    assert found.outputs == outputs
+    assert found.notes == []
+
+
+def test_paths_from_the_root_of_its_repository(tmp_path):
+    """As in the guide's example: the notebook in notebooks/, its paths from the folder above."""
+    for name in (
+        "repository/notebooks/x.ipynb",
+        "repository/data/external/images/1.png",
+        "repository/data/external/a.csv",
+    ):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    (tmp_path / "repository/.git").mkdir()
+    source = (
+        "SOURCE = 'data/external'\nTARGET = 'data/processed'\nread(os.path.join(SOURCE, 'a.csv'))\n"
+        "for name in os.listdir(f'{SOURCE}/images'): copy(name, os.path.join(TARGET, name))"
+    )
+    found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "repository/notebooks", tmp_path / "project")
+    assert found.notebook.cells[0].source == source
+    assert sorted(found.copies.values()) == ["data/external/a.csv", "data/external/images/1.png"]
+
+
+def test_what_is_not_there_is_said(tmp_path):
+    found = brought(parse(untagged("1", "pd.read_csv('gone.csv')"), "x.ipynb"), tmp_path / "work", tmp_path / "project")
+    assert found.notes == [
+        "x.ipynb: cell 2: `gone.csv` is not there: put it into data/external, and write its path from the project's root"
+    ]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# In a real project
+# ---------------------------------------------------------------------------------------------------------------------
+
+CHURN = untagged(
+    {"cell_type": "markdown", "source": "# Churn"},
+    "import json\nimport pandas as pd\nimport matplotlib.pyplot as plt\nimport helpers\n%matplotlib inline",
+    "# train\nEPOCHS = 3  # rounds\nRATE: float = 0.5",
+    "data = pd.read_csv('customers.csv')\nprint(len(data))",
+    "history = pd.DataFrame({'epoch': range(EPOCHS), 'loss': [helpers.loss(RATE, n) for n in range(EPOCHS)]})\n"
+    "history.to_csv('history.csv', index=False)\nhistory.plot(x='epoch', figsize=(3, 2))\nplt.savefig('history.png')",
+    "with open('metrics.json', 'w') as file:\n    json.dump({'loss': float(history.loss.iloc[-1]), 'rows': len(data)}, file)\n"
+    "data.to_pickle('model.pkl')\nagain = pd.read_pickle('model.pkl')",
+)
+DEPENDENCIES = "pandas, matplotlib, pyarrow, h5py, pillow"
+
+
+@pytest.fixture(scope="session")
+def own_environ(environ, tmp_path_factory) -> dict[str, str]:
+    """An environment beside the example's, with what these notebooks import."""
+    place = tmp_path_factory.mktemp("environment") / "venv"
+    binaries = str(place / ("Scripts" if os.name == "nt" else "bin"))
+    return environ | {
+        "UV_PROJECT_ENVIRONMENT": str(place),
+        "PATH": os.pathsep.join([binaries, environ["PATH"]]),
+    }
+
+
+@pytest.fixture(scope="session")
+def churn(template, own_environ, tmp_path_factory) -> Workspace:
+    """A project as `copier copy -d start=notebook` makes it around a notebook. Not to be changed."""
+    folder = tmp_path_factory.mktemp("churn")
+    work = folder / "my wörk"
+    work.mkdir()
+    (work / "Customer churn.ipynb").write_text(CHURN, encoding="utf-8")
+    (work / "customers.csv").write_text("name,left\nAda,1\nGrace,0\n")
+    (work / "helpers.py").write_text("def loss(rate, epoch):\n    return rate / (epoch + 1)\n")
+    before = {path: path.read_bytes() for path in work.iterdir()}
+    command = [
+        sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "-d", "start=notebook",
+        "-d", f"notebook={work / 'Customer churn.ipynb'}", "-d", f"dependencies={DEPENDENCIES}", str(template), str(folder / "churn"),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, env=own_environ, text=True, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    assert done.returncode == 0, done.stdout
+    assert {path: path.read_bytes() for path in work.iterdir()} == before
+    workspace = Workspace(folder / "churn", own_environ)
+    workspace.write(".log", done.stdout)
+    return workspace
+
+
+def stage(project: Workspace, name: str) -> dict:
+    return YAML(typ="safe").load(project.read("dvc.yaml"))["stages"][name]
+
+
+def test_a_project_around_a_notebook(churn):
+    log = churn.read(".log")
+    assert stage(churn, "Customer_churn") == {
+        "cmd": "python -m pipeline run notebooks/Customer_churn.ipynb outputs/Customer_churn.ipynb",
+        "deps": ["data/external/customers.csv", "notebooks/helpers.py", "outputs/code/Customer_churn.py"],
+        "params": ["train"],
+        "outs": ["model.pkl", "outputs/Customer_churn.ipynb"],
+        "metrics": [{"metrics.json": {"cache": False}}],
+        "plots": ["history.csv", "history.png"],
+    }, log
+    assert churn.read("params.yaml").endswith("\ntrain:\n  epochs: 3 # rounds\n  rate: 0.5\n")
+    assert churn.run("dvc", "status").stdout == "Data and pipelines are up to date.\n", log
+    assert "Start of the project" in churn.run("git", "log", "--oneline").stdout, log
+    assert churn.run("git", "status", "--porcelain", "--", ":!.log").stdout == "", log
+    assert churn.pipeline("check").stdout == ""
+
+
+@pytest.fixture
+def project(churn, tmp_path) -> Workspace:
+    """A copy of that project, to work in."""
+    shutil.copytree(churn.path, tmp_path / "churn", symlinks=True)
+    (tmp_path / "churn/.log").unlink()
+    return Workspace(tmp_path / "churn", churn.environ)
+
+
+def test_inputs_and_parameters_rerun_it(project):
+    assert "Running stage" not in project.run("dvc", "repro").stdout
+    project.replace("params.yaml", "epochs: 3", "epochs: 4")
+    assert "Running stage 'Customer_churn'" in project.run("dvc", "repro").stdout
+    assert project.read("history.csv").count("\n") == 5
+    project.write("data/external/customers.csv", "name,left\nAda,1\n")
+    assert "Running stage 'Customer_churn'" in project.run("dvc", "repro").stdout
+    project.write("notebooks/helpers.py", "def loss(rate, epoch):\n    return rate\n")
+    assert "Running stage 'Customer_churn'" in project.run("dvc", "repro").stdout
+    assert '"rows": 1' in project.read("metrics.json") and '"loss": 0.5' in project.read("metrics.json")
+
+
+SAMPLES = """
+import sqlite3, h5py, pandas as pd
+from pathlib import Path
+from PIL import Image
+table = pd.DataFrame({"a": [1, 2], "b": [3, 4]})
+table.to_parquet("table.parquet")
+table.to_csv("table.csv", index=False)
+h5py.File("arrays.h5", "w")["x"] = [1, 2, 3]
+for number in range(3):
+    Path("images").mkdir(exist_ok=True)
+    Image.new("L", (2, 2), number).save(f"images/{number}.png")
+base = sqlite3.connect("base.sqlite")
+base.execute("create table t (x)")
+base.execute("insert into t values (7)")
+base.commit()
+Path("../shared").mkdir(exist_ok=True)
+table.to_csv("../shared/far.csv", index=False)
+Path("text").mkdir(exist_ok=True)
+Path("text/one.txt").write_text("1")
+Path("text/two.txt").write_text("2")
+"""
+
+# The cells, and the stage's deps, outs, metrics and plots, without the notebook's own.
+MANY = {
+    "tagged": (notebook("N = 1", "print(N)"), [], [], [], []),
+    "constants": (untagged("N = 1\nPATH = 'table.csv'", "open(PATH).read()\nprint(N)"), ["data/external/table.csv"], [], [], []),
+    "shell": (
+        untagged("%matplotlib inline", "!cat text/one.txt\nfiles = !ls text", "%%time\nopen('text/two.txt').read()"),
+        ["data/external/text"], [], [], [],
+    ),
+    "far": (untagged("import pandas as pd", "pd.read_csv('../shared/far.csv').to_csv('../shared/new.csv')"),
+            ["data/external/far.csv"], ["outputs/new.csv"], [], []),
+    "paths": (
+        untagged("from pathlib import Path\nimport os\nHERE = Path('text')",
+                 "(HERE / 'one.txt').read_text()\nopen(os.path.join('images', '0.png'), 'rb').read()\n"
+                 "Path('results').mkdir(exist_ok=True)\n(Path('results') / 'note.txt').write_text('x')"),
+        ["data/external/images/0.png", "data/external/text/one.txt"], ["results/note.txt"], [], [],
+    ),
+    "parquet": (untagged("import pyarrow.parquet as pq", "pq.read_table('table.parquet', memory_map=True).num_rows"),
+                ["data/external/table.parquet"], [], [], []),
+    "h5": (untagged("import h5py", "with h5py.File('arrays.h5') as file:\n    print(file['x'][:])"), ["data/external/arrays.h5"], [], [], []),
+    "images": (
+        untagged("from PIL import Image\nfrom glob import glob", "sizes = [Image.open(name).size for name in sorted(glob('images/*.png'))]"),
+        ["data/external/images"], [], [], [],
+    ),
+    "sqlite": (untagged("import sqlite3", "sqlite3.connect('base.sqlite').execute('select x from t').fetchall()"),
+               ["data/external/base.sqlite"], [], [], []),
+    "readback": (
+        untagged("import pickle, json", "pickle.dump([1], open('list.pkl', 'wb'))", "pickle.load(open('list.pkl', 'rb'))",
+                 "json.dump({'score': 1.5}, open('score.json', 'w'))\njson.dump({'name': 'x'}, open('names.json', 'w'))"),
+        [], ["list.pkl", "names.json"], ["score.json"], [],
+    ),
+    "nothing": (untagged(), [], [], [], []),
+}  # fmt: skip
+
+
+@pytest.fixture(scope="session")
+def samples(churn, tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("samples") / "work"
+    folder.mkdir()
+    subprocess.run(["python", "-c", SAMPLES], cwd=folder, env=churn.environ, check=True)
+    return folder
+
+
+@pytest.mark.parametrize("name", MANY)
+def test_a_notebook_becomes_a_stage(project, samples, name):
+    text, deps, outs, metrics, plots = MANY[name]
+    (samples / f"{name}.ipynb").write_text(text)
+    before = {path: path.read_bytes() for path in samples.rglob("*") if path.is_file()}
+    comments = [line for line in project.read("dvc.yaml").splitlines() if "#" in line]
+    done = project.pipeline("add", str(samples / f"{name}.ipynb"))
+    assert {path: path.read_bytes() for path in samples.rglob("*") if path.is_file()} == before
+    made = stage(project, name)
+    assert made["deps"] == sorted([*deps, f"outputs/code/{name}.py"]), done.stdout
+    assert made["outs"] == sorted([*outs, f"outputs/{name}.ipynb"])
+    assert made.get("metrics", []) == [{path: {"cache": False}} for path in metrics]
+    assert made.get("plots", []) == plots
+    assert [line for line in project.read("dvc.yaml").splitlines() if "#" in line] == comments
+    assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
+    assert project.pipeline("check").stdout == ""
+    # Strict: what it reads and writes is declared.
+    project.environ = project.environ | {"PIPELINE_STRICT": "1"}
+    project.run("dvc", "repro", "--force", "--single-item", name)
+    assert project.run("git", "diff", "--exit-code", "--stat", "--", "notebooks/Customer_churn.ipynb").stdout == ""
+
+
+def test_large_outputs_stay_behind(project, tmp_path):
+    document = json.loads(notebook("N = 1", "print(N)"))
+    document["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * 30_000_000}]
+    (tmp_path / "large.ipynb").write_text(json.dumps(document))
+    project.pipeline("add", str(tmp_path / "large.ipynb"))
+    assert (project.path / "notebooks/large.ipynb").stat().st_size < 5000
+
+
+FAILURES = {
+    "syntax": (untagged("N = 1", "open('text/one.txt').read()", "print(N))"), "notebooks/syntax.ipynb: cell 4, line 1: SyntaxError", True),
+    "missing": (
+        untagged("import nowhere_to_be_found", "1"),
+        "notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, then add it again", True,
+    ),
+    "r": (notebook("N <- 1", language="R"), "r.ipynb: is a notebook in r: only Python notebooks can be run here", False),
+    "json": ("{", "json.ipynb:1: is not a notebook (broken JSON)", False),
+    "gone": (None, "gone.ipynb: there is no such file", False),
+    "two": (
+        notebook("N = 1", {"source": "N = 2", "metadata": {"tags": ["parameters"]}}),
+        "two.ipynb: cells 1 and 2 are both tagged `parameters`", False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FAILURES)
+def test_what_cannot_run(project, samples, name):
+    text, message, is_stage = FAILURES[name]
+    if text is not None:
+        (samples / f"{name}.ipynb").write_text(text)
+    done = project.pipeline("add", str(samples / f"{name}.ipynb"), check=False)
+    assert done.returncode == 1
+    assert message in done.stdout and "pipeline/" not in done.stdout
+    assert (name in YAML(typ="safe").load(project.read("dvc.yaml"))["stages"]) == is_stage
+    if not is_stage:
+        assert project.run("git", "status", "--porcelain").stdout == ""
+    if name == "syntax":
+        assert stage(project, name)["deps"] == ["data/external/text/one.txt", "outputs/code/syntax.py"]
+
+
+def test_a_stage_is_brought_up_to_date(project):
+    project.replace("dvc.yaml", "params:\n      - train", "params:\n      - train # mine")
+    project.write("data/external/more.txt", "x")
+    project.replace(
+        "notebooks/Customer_churn.ipynb",
+        "print(len(data))",
+        "print(len(data), WIDTH, open('data/external/more.txt').read())",
+    )
+    project.replace(
+        "notebooks/Customer_churn.ipynb", '"RATE: float = 0.5"', '"RATE: float = 0.5\\n",\n    "WIDTH = 7  # of it"'
+    )
+    refused = project.pipeline("add", "notebooks/Customer_churn.ipynb", check=False)
+    assert refused.returncode == 1
+    assert refused.stdout == (
+        "dvc.yaml, notebooks/Customer_churn.ipynb: changed since git last had it, and this would change it: "
+        "`git add dvc.yaml notebooks/Customer_churn.ipynb` first, so that it can be undone\n"
+    )
+    project.run("git", "add", "--all")
+    done = project.pipeline("add", "notebooks/Customer_churn.ipynb").stdout
+    assert "params.yaml:6: added `width: 7` to `train`\n" in done
+    assert "dvc.yaml: added data/external/more.txt to the `deps:` of stage `Customer_churn`\n" in done
+    assert "- train # mine" in project.read("dvc.yaml")
+    assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
+    # Undone with git.
+    project.run("git", "checkout", "--", "params.yaml", "dvc.yaml")
+    assert "more.txt" not in project.read("dvc.yaml")
+
+
+def test_without_a_run(project, samples):
+    (samples / "later.ipynb").write_text(
+        untagged("N = 1", "text = open('text/one.txt').read()\nopen('copy.txt', 'w').write(text * N)")
+    )
+    done = project.pipeline("add", "--no-run", str(samples / "later.ipynb"))
+    assert not (project.path / "copy.txt").exists(), done.stdout
+    assert stage(project, "later")["deps"] == ["data/external/text/one.txt", "outputs/code/later.py"]
+    assert stage(project, "later")["outs"] == ["copy.txt", "outputs/later.ipynb"]
+    assert "Running stage 'later'" in project.run("dvc", "repro").stdout

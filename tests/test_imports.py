@@ -1,0 +1,111 @@
+"""What is to be installed for a notebook, from its imports."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import notebook
+
+from pipeline import add, setup
+from pipeline.imports import distributions, local, local_files, modules, modules_of
+from pipeline.notebook import parse
+
+
+def found(*cells, folder: Path = Path("nowhere")) -> list[str]:
+    return distributions(parse(notebook(*cells), "x.ipynb"), folder)
+
+
+def test_modules_with_the_cell_of_their_first_import():
+    cells = (
+        {"cell_type": "markdown", "source": "import nothing"},
+        "import os, pandas as pd\nfrom sklearn.svm import SVC",
+        "%matplotlib inline\ndef later():\n    import joblib.parallel\n    from . import sibling",
+        "try:\n    import lightgbm, pandas\nexcept ImportError:\n    import xgboost",
+    )
+    assert modules(parse(notebook(*cells), "x.ipynb")) == {
+        "os": 2, "pandas": 2, "sklearn": 2, "joblib": 3, "lightgbm": 4, "xgboost": 4,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("source", "packages"),
+    [
+        ("import os, sys, json, sqlite3, __future__", []),
+        ("import sklearn.svm, cv2, yaml", ["opencv-python-headless", "pyyaml", "scikit-learn"]),
+        ("from PIL import Image\nfrom bs4 import BeautifulSoup", ["beautifulsoup4", "pillow"]),
+        ("import sentence_transformers", ["sentence-transformers"]),
+        (
+            "from google.cloud import storage, bigquery_storage",
+            ["google-cloud-bigquery-storage", "google-cloud-storage"],
+        ),
+        ("import google.cloud.storage as s\nfrom google.protobuf import message", ["google-cloud-storage", "protobuf"]),
+        ("from google.colab import drive\nimport kaggle_secrets", []),
+        ("from IPython.display import display\nimport ipykernel, ipywidgets", ["ipywidgets"]),
+        ("from mpl_toolkits.mplot3d import Axes3D", ["matplotlib"]),
+        ("import ruamel.yaml\nfrom azure.identity import X", ["azure-identity", "ruamel-yaml"]),
+        ("import distutils, imp, cPickle", ["setuptools"]),
+        ("import größe, _private", []),
+        ("!pip install nothing\nimport numpy", ["numpy"]),
+        ("import numpy\nprint 'two'\nfrom scipy import stats", ["numpy", "scipy"]),
+        ("%%writefile helper.py\nimport numpy", []),
+        ("%%time\nimport numpy", ["numpy"]),
+    ],
+)
+def test_packages_of_imports(source, packages):
+    assert found({"source": source}) == packages
+
+
+@pytest.mark.parametrize(
+    ("source", "packages"),
+    [
+        ("pd.read_parquet('x')", ["pandas", "pyarrow"]),
+        ("df.to_excel('x')", ["openpyxl", "pandas"]),
+        ("pd.read_html(url)", ["lxml", "pandas"]),
+        ("df.head().style.highlight_max()", ["jinja2", "pandas"]),
+        ("plt.style.use('ggplot')", ["pandas"]),
+        ("df.describe()", ["pandas"]),
+    ],
+)
+def test_packages_that_pandas_needs(source, packages):
+    assert found("import pandas as pd", source) == packages
+    assert "pandas" not in found(source) and len(found(source)) == 0
+
+
+def test_local_modules_are_no_packages_but_theirs_are(tmp_path):
+    for name, text in {
+        "beside/helpers.py": "import yaml\nfrom tools import x",
+        "beside/tools/__init__.py": "",
+        "beside/tools/x.py": "from . import y\nimport requests",
+        "beside/space/deep/z.py": "",
+        "beside/datasets/a.csv": "",
+        "src/utils.py": "import seaborn",
+        "beside/broken.py": "import :",
+    }.items():
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(text)
+    folder = tmp_path / "beside"
+    assert local(folder, "helpers") == folder / "helpers.py"
+    assert local(folder, "tools") == folder / "tools"
+    assert local(folder, "space") == folder / "space"
+    assert local(folder, "datasets") is None
+    source = "import sys\nsys.path.insert(0, '../src')\nimport helpers, datasets, utils, broken\nimport space.deep.z"
+    assert found(source, folder=folder) == ["datasets", "pyyaml", "requests", "seaborn"]
+    files = local_files(parse(notebook("import helpers"), "x.ipynb"), folder)
+    assert files == [folder / "helpers.py", folder / "tools/__init__.py", folder / "tools/x.py"]
+
+
+def test_modules_of_a_file():
+    assert modules_of("import os.path\nfrom a.b import c") == ["a", "os"]
+    assert modules_of("import :") == []
+
+
+def test_it_imports_the_standard_library_only(template):
+    imported = modules_of((template / "template/pipeline/imports.py").read_text("utf-8"))
+    assert {*imported} - {"pipeline"} <= sys.stdlib_module_names
+
+
+def test_setup_names_a_stage_as_add_does(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for stem in ("churn", "my churn (2)", "Größe_1", "..."):
+        Path("dvc.yaml").write_text(f"cmd: python -m pipeline run notebooks/{add._slug(stem)}.ipynb outputs/x.ipynb\n")
+        assert setup._notebook(f"/work/{stem}.ipynb").endswith(" has a stage already")
