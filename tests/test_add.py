@@ -1,5 +1,6 @@
 """Notebooks as people write them become stages: `python -m pipeline add`, and the two steps before the run."""
 
+import ast
 import json
 import os
 import shutil
@@ -9,6 +10,8 @@ from pathlib import Path
 
 import pytest
 from conftest import Workspace, notebook
+from hypothesis import given
+from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
 from pipeline.bring import brought
@@ -463,3 +466,34 @@ def test_without_a_run(project, samples):
     assert stage(project, "later")["deps"] == ["data/external/text/one.txt", "outputs/code/later.py"]
     assert stage(project, "later")["outs"] == ["copy.txt", "outputs/later.ipynb"]
     assert "Running stage 'later'" in project.run("dvc", "repro").stdout
+
+
+fragments = st.sampled_from(
+    ["import os", "from pathlib import Path", "N = 3", "N = 3  # three", "x: int = 4", "N += 1", "d = {}", "d['a'] = N", "F = 'a.csv'",
+     "R = Path('raw')", "open(F)", "open(R / 'a.csv')", "open(R / f'{N}.csv')", "pd.read_csv('raw/b.csv')", "df.to_csv('raw/new.csv')",
+     "for i in range(N):\n    print(i)", "def f(N=2):\n    return N", "%matplotlib inline", "!head a.csv", "%%time\nx = 1", "# remark",
+     "'''text'''", "f(epochs=10, seed=N)", "x = y = 2", "a, b = 1, 2", "N = 3; M = 4", "if True:\n    N = 5", "(1 +", "z = [1,\n  2,\n]",
+     "print('ü', F)", "glob('raw/*.csv')", "s = f'raw/{N}.csv'", "with open('out/x.txt', 'w') as file:\n    file.write(F)", "\\", "#", ""]
+)  # fmt: skip
+
+
+@given(st.lists(st.lists(fragments, max_size=4).map("\n".join), max_size=5), st.booleans())
+def test_any_cells_become_a_notebook_that_can_run(tmp_path_factory, sources, title):
+    folder = tmp_path_factory.getbasetemp() / "any"
+    for name in ("work/a.csv", "work/raw/a.csv", "work/raw/b.csv", "project/x"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(name)
+    before = parse(untagged(*[{"cell_type": "markdown", "source": "# T"}] * title, *sources), "x.ipynb")
+    found = brought(before, folder / "work", folder / "project")
+    assert [cell.tree is None for cell in found.notebook.cells] == [cell.tree is None for cell in before.cells]
+    made = lifted(found.notebook, []).notebook
+    assert not [*made.problems()] and not [*made.drift()]
+    assert sum(cell.tree is None for cell in made.cells if cell.type == "code") == sum(
+        cell.tree is None for cell in before.cells if cell.type == "code"
+    )
+    # What ran before runs still: the same statements, the parameters' own above the others.
+    assert sorted(statements(made)) == sorted(statements(found.notebook))
+
+
+def statements(made) -> list[str]:
+    return [ast.unparse(each) for cell in made.cells if cell.type == "code" and cell.tree for each in cell.tree.body]
