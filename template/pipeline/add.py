@@ -85,7 +85,7 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     for place in modules.values():
         _tidy(place)
     if not inside or lifted.notebook.document != given.document:
-        _write_notebook(target, lifted.notebook.document)
+        _write_notebook(target, lifted.notebook.document, is_copy=not inside)
     notebook = read(target)
 
     if stage is None:
@@ -381,7 +381,7 @@ def _starting_in_root(notebook: Notebook, has_modules: bool) -> Notebook:
     return Notebook(notebook.path, {**notebook.document, "cells": [*cells[:at], cell, *cells[at:]]})
 
 
-def _write_notebook(path: str, document: dict) -> None:
+def _write_notebook(path: str, document: dict, is_copy: bool) -> None:
     """Writes the notebook as the project's hooks would leave it: formatted, without outputs, each cell with an id."""
     cells = []
     for number, cell in enumerate(document["cells"], 1):
@@ -395,8 +395,9 @@ def _write_notebook(path: str, document: dict) -> None:
             new |= {"outputs": [], "execution_count": None}
         cells.append(new)
     metadata = dict(document.get("metadata") or {})
-    # The kernel's name is that of one person's machine; runs use the project's environment.
-    metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
+    if is_copy:
+        # The kernel's name is that of another environment; this project's is plain Python.
+        metadata["kernelspec"] = {"display_name": "Python 3", "language": "python", "name": "python3"}
     document = {
         **document,
         "cells": cells,
