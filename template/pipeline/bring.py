@@ -145,6 +145,8 @@ class _Places:
     """Where relative paths may start: the notebook's folder, and those around it up to its repository's."""
     root: Path
     result: Brought
+    folders: dict[Path, str] = field(default_factory=dict)
+    """The folders that got a place."""
 
     @property
     def origin(self) -> Path:
@@ -202,9 +204,6 @@ class _Places:
         if parts[:2] == ("data", "external"):
             return "/".join(parts[2:])
         return "/".join(parts[1:] if parts[0] == "data" and len(parts) > 1 else parts)
-
-    folders: dict[Path, str] = field(default_factory=dict)
-    """The folders that got a place."""
 
     def copy(self, found: _Found, new: str, written: set[str]) -> None:
         """Notes the files to copy so that it is at its new place."""
