@@ -633,3 +633,32 @@ def test_the_quick_test_for_assignments_misses_none(parts):
     cell = parse(notebook("N = 0", source), "x.ipynb").cells[1]
     assigned = cell.tree is not None and any(name == "N" and stored for name, _, stored in bindings(cell.tree))
     assert _may_assign({"N"})(source) or not assigned
+
+
+BROKEN = {
+    "stages:\n  b:\n": "dvc.yaml: stage `b`: must be a mapping of `name: value`",
+    "stages: [1]\n": "dvc.yaml: stages: must be a mapping of `name: value`",
+    DVC.replace("[train]", "train"): "dvc.yaml: stage `fit`: params: must be a list, one `- name` a line",
+    DVC.replace(
+        "[train]", "[{params.yaml: train}]"
+    ): "dvc.yaml: stage `fit`: params: must be a list, one `- name` a line",
+    DVC.replace("[train]", "[train"): "dvc.yaml:12: expected ',' or ']', but got '<stream end>'",
+    DVC + "<<<<<<< ours\n": "dvc.yaml:12: holds a merge conflict: keep one side of it and delete the marker lines",
+    DVC.replace(
+        "fit.ipynb outputs", "${x} outputs"
+    ): "dvc.yaml: stage `fit`: `${x}` is not defined in params.yaml or `vars:`",
+}
+
+
+@pytest.mark.parametrize("text", BROKEN)
+def test_a_broken_pipeline_is_one_line(here, capsys, text):
+    (here / "dvc.yaml").write_text(text)
+    assert check.main(["--fix"]) == 1
+    assert capsys.readouterr().out == BROKEN[text] + "\n"
+
+
+def test_paths_as_people_give_them(here, capsys):
+    (here / "notebooks/fit.ipynb").write_text(notebook("LR = 1\nLR = 2", "LR"))
+    for path in ("notebooks", "./notebooks/fit.ipynb", str(here / "notebooks/fit.ipynb")):
+        assert check.main([path]) == 1
+        assert "cell 1, line 2: `LR` was assigned in line 1 already" in capsys.readouterr().out

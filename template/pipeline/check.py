@@ -34,7 +34,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--fix", action="store_true", help="mend what has one cure")
     parser.add_argument("paths", metavar="PATH", nargs="*", help="only these notebooks (default: all)")
     arguments = parser.parse_args(argv)
-    wanted = {Path(path).as_posix() for path in arguments.paths}
+    wanted = {path for given in arguments.paths for path in _from_root(Path(given))}
     if wanted & {PARAMS_FILE, PIPELINE_FILE, LOCK_FILE}:
         wanted = set()  # they concern every notebook
     warnings = []
@@ -44,6 +44,13 @@ def main(argv: list[str]) -> int:
     for line in (*findings, *dict.fromkeys(warnings)):
         print(line)
     return 1 if findings else 0
+
+
+def _from_root(path: Path) -> Iterator[str]:
+    """A path as dvc.yaml has it; of a folder, the notebooks in it."""
+    place = path.absolute()
+    path = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else path
+    yield from _notebooks_in(path) if path.is_dir() else [path.as_posix()]
 
 
 class _Notebooks(dict):
@@ -85,7 +92,7 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                     warnings += [f"{line} (a warning)" for line in notebook.unused()]
     except ProjectError as error:
         yield str(error)
-    for path in sorted((wanted or _in_the_notebooks_folder()) - used):
+    for path in sorted((wanted or _notebooks_in(Path("notebooks"))) - used):
         if path.endswith(".ipynb"):
             notebook = notebooks[path]
             yield from [str(notebook)] if isinstance(notebook, NotebookError) else notebook.problems(scratch=True)
@@ -171,7 +178,7 @@ def _changes(wanted: set[str], notebooks: _Notebooks, tried: set) -> Iterator[tu
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
         uses = [(stage, verb, path) for stage in stages for verb, path, _, _ in _uses(project, stage)]
-        for path in sorted({path for _, _, path in uses} | _in_the_notebooks_folder()):
+        for path in sorted({path for _, _, path in uses} | _notebooks_in(Path("notebooks"))):
             if not wanted or path in wanted:
                 yield from _tag_corrected(path, notebooks[path])
         for stage, verb, path in uses:
@@ -236,8 +243,8 @@ def _depends_on_code(project: Project, stage: Stage, path: str, code_file: str |
         )
 
 
-def _in_the_notebooks_folder() -> set[str]:
-    return {path.as_posix() for path in Path("notebooks").rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
+def _notebooks_in(folder: Path) -> set[str]:
+    return {path.as_posix() for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
 
 
 def _record(stage: str, notebook: Notebook, output: str, fix: bool) -> Iterator[str]:

@@ -112,10 +112,13 @@ class Project:
         pipeline = _mapping_of(self.load(PIPELINE_FILE), PIPELINE_FILE)
         context = self._context(pipeline.get("vars"), {})
         for name, definition in _mapping_of(pipeline.get("stages") or {}, f"{PIPELINE_FILE}: stages").items():
-            for full_name, body, own_context in _expand(name, _mapping_of(definition, f"stage `{name}`"), context):
+            definition = _mapping_of(definition, f"{PIPELINE_FILE}: stage `{name}`")
+            for full_name, body, own_context in _expand(name, definition, context):
                 own_context = self._context(body.get("vars"), own_context)
                 where = f"{PIPELINE_FILE}: stage `{full_name}`"
                 cmd = body.get("cmd") or []
+                for key in ("deps", "outs", "params", "metrics", "plots"):
+                    _list_of(body.get(key) or [], f"{where}: {key}")
                 yield Stage(
                     name=full_name,
                     cmd=_lines_of(_filled(cmd, own_context, where)),
@@ -227,6 +230,8 @@ class Project:
         for file, entry in _entries(stage):
             if file != PARAMS_FILE:
                 continue
+            if entry is None:  # the whole file
+                sections[()] = None
             for keys in [tuple(entry.split("."))] if entry is not None else [(str(key),) for key in data]:
                 try:
                     value = _at(data, keys)
@@ -357,8 +362,10 @@ def _parse(text: str, file: str) -> object:
     except MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         what = " ".join(str(error.problem or error.context).split())
-        if re.search(r"^(<<<<<<<|>>>>>>>)", text, re.MULTILINE):
+        if conflict := re.search(r"^(<<<<<<<|>>>>>>>)", text, re.MULTILINE):
+            line = text.count("\n", 0, conflict.start()) + 1
             what = "holds a merge conflict: keep one side of it and delete the marker lines"
+            raise ProjectError(f"{file}:{line}: {what}") from None
         raise ProjectError(f"{file}:{mark.line + 1}: {what}" if mark else f"{file}: {what}") from None
     except (YAMLError, ValueError) as error:
         raise ProjectError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
@@ -370,6 +377,16 @@ def _no_plain_value(place: str, keys: tuple, value: object) -> str:
     if hasattr(value, "isoformat"):
         return f'{place}: `{key}` is an unquoted date, which DVC cannot track: quote it, as in "{value}"'
     return f"{place}: `{key}` is a {type(value).__name__}, which DVC cannot track: quote it"
+
+
+def _list_of(value: object, what: str) -> None:
+    """Refuses what is no list, and a `{file: keys}` of it whose keys are none: a string would be taken letter by letter."""
+    entries = value if isinstance(value, list) else [None]
+    keys = [keys for entry in entries if isinstance(entry, dict) for keys in entry.values()]
+    if not isinstance(value, list) or (
+        what.endswith("params") and not all(isinstance(each, list | None) for each in keys)
+    ):
+        raise ProjectError(f"{what}: must be a list, one `- name` a line")
 
 
 def _leaves(value: object, keys: tuple = ()) -> Iterator[tuple[tuple, object]]:
