@@ -185,6 +185,19 @@ def test_files_come_along(tmp_path, case):
     assert found.notes == []
 
 
+def test_what_begins_with_the_notebooks_own_folder(tmp_path):
+    for name in ("work/data/a.csv", "project/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    source = "HERE = Path('.').resolve()\nDATA = HERE / 'data'\nread(HERE / 'data' / 'a.csv')\nlist(DATA.iterdir())\nos.chdir('data')"
+    found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "work", tmp_path / "project")
+    assert found.notebook.cells[0].source == source.replace("HERE / 'data' / 'a.csv'", "Path('data/external/a.csv')")
+    assert found.notes == [
+        "x.ipynb: cell 1: `DATA` is `./data`: write `data/external/data` in its place",
+        "x.ipynb: cell 1, line 5: changes the folder: take that out, and write paths from the project's root",
+    ]
+
+
 def test_paths_from_the_root_of_its_repository(tmp_path):
     """As in the guide's example: the notebook in notebooks/, its paths from the folder above."""
     for name in (
@@ -357,6 +370,10 @@ MANY = {
         [], ["list.pkl", "names.json"], ["score.json"], [],
     ),
     "nothing": (untagged(), [], [], [], []),
+    "settings": (
+        untagged("settings = {'rate': 0.1, 'path': 'table.csv'}", "open(settings['path']).read()"),
+        ["data/external/table.csv"], [], [], [],
+    ),
 }  # fmt: skip
 
 

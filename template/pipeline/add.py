@@ -296,9 +296,11 @@ def _written_parameters(notebook: Notebook, stage: str) -> list[str]:
             print(f"{PARAMS_FILE}: `{name}` is there already: stage `{stage}` gets its values")
             listed.append(name)
             continue
-        if name in there:
-            options = (stage, f"{stage}_{name}", *(f"{stage}_{count}" for count in range(2, 99)))
-            name = next(each for each in options if each not in there and each not in sections)
+        # A section of a parameter's name could be taken for the parameter.
+        taken = {parameter.key for parameter in notebook.parameters} | {*there}
+        if name in taken:
+            options = (stage, f"{stage}_parameters", f"{stage}_{name}", *(f"{stage}_{count}" for count in range(2, 99)))
+            name = next(each for each in options if each not in taken and (each == stage or each not in sections))
         for parameter in parameters:
             text = edits.with_key(files.read(PARAMS_FILE), (name, parameter.key), parameter.default, parameter.comment)
             files.write(PARAMS_FILE, text)

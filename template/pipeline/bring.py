@@ -110,7 +110,18 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
                 f"{notebook.place(use.cell)}: `{use.path}` is not there: put it into {INPUTS}, and write its path from the "
                 "project's root"
             )
-        if found is None or head is None or not use.looks_like_path:
+        if found is None or not use.looks_like_path:
+            continue
+        if head is None:  # it begins with the notebook's own folder
+            new = places.destination(found)
+            places.copy(found, new, written)
+            result.inputs.add(new)
+            if isinstance(use.node, ast.Name):
+                result.notes.append(
+                    f"{notebook.place(use.cell)}: `{use.node.id}` is `{use.path}`: write `{new}` in its place"
+                )
+            else:
+                follow(use.cell, use.node, use.path, new + found.tail)
             continue
         new_head = places.destination(head)
         new = new_head + found.source.as_posix().removeprefix(head.source.as_posix())
@@ -118,6 +129,11 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
         result.inputs.add(new)
         follow(use.head_cell, use.head, use.head.value, new_head + head.tail)
     for cell in notebook.cells:
+        if cell.type == "code" and (place := re.search(r"os\.chdir\(|^\s*%cd ", cell.source, re.MULTILINE)):
+            line = cell.source.count("\n", 0, place.end()) + 1
+            result.notes.append(
+                f"{notebook.place(cell, line)}: changes the folder: take that out, and write paths from the project's root"
+            )
         source = places.with_shell_lines_followed(cell)
         for _, (node, text) in sorted(edits.get(cell.number, {}).items(), reverse=True):
             source = replaced(source, node, text)

@@ -214,9 +214,11 @@ def _lift_keyword(result: Lifted, name: str) -> None:
 
 def _suggestions(notebook: Notebook) -> list[str]:
     """Numbers that are written into calls, and might be parameters."""
-    found = {}
+    found, keys = {}, {parameter.key for parameter in notebook.parameters}
     for cell, keyword in _keywords(notebook):
         value = ast.literal_eval(keyword.value)
+        if keyword.arg.lower() in keys:
+            continue
         if isinstance(value, int | float) and not isinstance(value, bool):
             found.setdefault(keyword.arg, []).append(f"{keyword.arg}={ast.unparse(keyword.value)} (cell {cell.number})")
     if not found:

@@ -219,7 +219,9 @@ class Project:
         if there and (not sections or all(cure.entry == cure.keys[0] for cure in there)):
             return there
         if not sections:
-            name = parameter.section or stage.keys[1]
+            # A section of a parameter's name could be taken for the parameter.
+            options = (parameter.section, stage.keys[1], f"{stage.keys[1]}_parameters")
+            name = next(each for each in options if each and each not in names)
             sections = {(name,): name}
         new = [Cure((*keys, parameter.key), False, entry) for keys, entry in sections.items()]
         return there + [cure for cure in new if cure.keys not in [own.keys for own in there]]
