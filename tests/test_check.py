@@ -657,6 +657,13 @@ def test_a_broken_pipeline_is_one_line(here, capsys, text):
     assert capsys.readouterr().out == BROKEN[text] + "\n"
 
 
+def test_two_variables_in_one_text(here, capsys):
+    (here / "params.yaml").write_text("train:\n  lr: 1\npaths: {folder: outputs/code, file: fit.py}\n")
+    (here / "dvc.yaml").write_text(DVC.replace("[outputs/code/fit.py]", "['${paths.folder}/${paths.file}']"))
+    assert check.main([]) == 0
+    assert capsys.readouterr().out == ""
+
+
 def test_paths_as_people_give_them(here, capsys):
     (here / "notebooks/fit.ipynb").write_text(notebook("LR = 1\nLR = 2", "LR"))
     for path in ("notebooks", "./notebooks/fit.ipynb", str(here / "notebooks/fit.ipynb")):

@@ -23,6 +23,14 @@ pipeline/edits.py pipeline/files.py pipeline/imports.py pipeline/lift.py pipelin
 pipeline/run.py pipeline/setup.py pipeline/shell_line.py pipeline/trace.py pyproject.toml
 """.split()
 EXAMPLE = ["data/external/penguins.csv", "notebooks/penguins.ipynb"]
+OWN = {
+    "example": EXAMPLE,
+    "stages": [
+        "data/external/penguins.csv",
+        *(f"notebooks/{name}.ipynb" for name in ("data_load", "data_preprocess", "evaluate", "train")),
+    ],
+    "notebook": [],
+}
 
 
 @pytest.fixture
@@ -43,10 +51,10 @@ def from_notebook(notebook: Path) -> dict[str, str]:
     return {"start": "notebook", "notebook": str(notebook)}
 
 
-@pytest.mark.parametrize("start", ["example", "notebook"])
+@pytest.mark.parametrize("start", OWN)
 def test_exact_files_without_leftover_jinja(render, churn, start):
-    rendered = files(render(**from_notebook(churn)) if start == "notebook" else render())
-    assert sorted(rendered) == sorted(FILES + (EXAMPLE if start == "example" else []))
+    rendered = files(render(**from_notebook(churn)) if start == "notebook" else render(start=start))
+    assert sorted(rendered) == sorted(FILES + OWN[start])
     for name, text in rendered.items():
         # Python's own braces aside: f-strings and empty mappings.
         if not name.startswith("pipeline/"):
@@ -56,7 +64,7 @@ def test_exact_files_without_leftover_jinja(render, churn, start):
 
 
 def test_every_template_file_renders(template, render):
-    rendered = files(render())
+    rendered = files(render()) | files(render("stages", start="stages"))
     for path in (template / "template").rglob("*"):
         name = path.relative_to(template / "template").as_posix().removesuffix(".jinja")
         assert path.is_dir() or name in rendered or "answers_file" in name, name

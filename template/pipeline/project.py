@@ -23,7 +23,7 @@ from pipeline.notebook import NOT_LITERAL, Notebook, Parameter, contradiction
 PARAMS_FILE = "params.yaml"
 PIPELINE_FILE = "dvc.yaml"
 
-_INTERPOLATION = re.compile(r"(?<!\\)\$\{(.*?)\}")
+_INTERPOLATION = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
 _PLAIN_TYPES = (str, int, float, bool, type(None))
 
 

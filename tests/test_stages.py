@@ -1,0 +1,344 @@
+"""The example in four stages: which of them run, what DVC draws, and each command of the project's README."""
+
+import json
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import time
+
+import pytest
+from conftest import Workspace, notebook
+from ruamel.yaml import YAML
+from test_made_project import ran
+
+from pipeline.notebook import bindings, read
+
+STAGES = ["data_preprocess", "data_load", "train", "evaluate"]
+
+# By parameter: another value, and the stages whose notebook uses it.
+PARAMETERS = {
+    "base.seed": (7, ["data_load", "train"]),
+    "base.target": ("island", STAGES),
+    "data_preprocess.source_directory": ("data/other", ["data_preprocess"]),
+    "data_preprocess.source_file": ("fewer.csv", ["data_preprocess"]),
+    "data_preprocess.destination_directory": ("data/made", ["data_preprocess", "data_load"]),
+    "data_preprocess.destination_file": ("complete.csv", ["data_preprocess", "data_load"]),
+    "data_load.test_size": (0.3, ["data_load"]),
+    "train.learning_rate": (0.01, ["train"]),
+    "train.epochs": (3, ["train"]),
+    "train.batch_size": (32, ["train"]),
+}
+
+
+@pytest.fixture(scope="session")
+def staged(template, environ, tmp_path_factory) -> Workspace:
+    """A project as `copier copy --trust --defaults -d start=stages` leaves it. Not to be changed."""
+    # Plain ASCII: queued experiments need it.
+    path = tmp_path_factory.mktemp("staged") / "my penguins"
+    command = [sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "--quiet", "-d", "start=stages"]
+    done = subprocess.run(
+        [*command, str(template), str(path)], env=environ, text=True, encoding="utf-8", stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout
+    workspace = Workspace(path, environ)
+    assert "Start of the project" in workspace.run("git", "log", "--oneline").stdout, done.stdout
+    return workspace
+
+
+@pytest.fixture
+def stages(staged, tmp_path) -> Workspace:
+    """A copy of the made project, to work in."""
+    path = tmp_path / staged.path.name
+    shutil.copytree(staged.path, path, symlinks=True)
+    return Workspace(path, staged.environ)
+
+
+def parameters(workspace: Workspace) -> dict[str, object]:
+    """The values of params.yaml by `section.key`."""
+    sections = YAML(typ="safe").load(workspace.read("params.yaml"))
+    return {f"{section}.{key}": value for section, keys in sections.items() for key, value in keys.items()}
+
+
+def set_parameter(workspace: Workspace, name: str, value: object) -> None:
+    section, key = name.split(".")
+    before, heading, after = workspace.read("params.yaml").partition(f"\n{section}:\n")
+    after, found = re.subn(rf"(?m)^  {key}: \S+", f"  {key}: {value}", after, count=1)
+    assert found
+    workspace.write("params.yaml", before + heading + after)
+
+
+def stage_runs(output: str) -> list[str]:
+    """The notebooks that ran, without the stages that only write code."""
+    return [stage for stage in ran(output) if not stage.startswith("code@")]
+
+
+def test_it_is_committed_clean_and_up_to_date(staged):
+    assert staged.run("git", "status", "--porcelain").stdout == ""
+    assert staged.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
+    assert staged.pipeline("check").stdout == ""
+
+
+def test_the_numbers_are_those_of_one_notebook(made, staged):
+    for name in ("metrics.yaml", "predictions.csv", "train_history.csv", "model.joblib"):
+        assert (staged.path / "outputs" / name).read_bytes() == (made.path / "outputs" / name).read_bytes(), name
+    assert len(staged.read("outputs/train_history.csv").splitlines()) == 1 + 15
+    assert set(parameters(staged).values()) == set(parameters(made).values())
+
+
+def test_the_graph(staged):
+    text = staged.run("dvc", "dag", "--mermaid").stdout
+    names = dict(re.findall(r'(node\d+)\["(.*)"\]', text))
+    edges = {(names[one], names[other]) for one, other in re.findall(r"(node\d+)-->(node\d+)", text)}
+    assert edges == {
+        ("data/external.dvc", "data_preprocess"),
+        ("data_preprocess", "data_load"),
+        ("data_load", "train"),
+        ("train", "evaluate"),
+        ("data_load", "evaluate"),  # the held-out birds
+        *((f"code@{stage}", stage) for stage in STAGES),
+    }
+
+
+def test_all_is_declared_and_repeatable(stages):
+    before = stages.read("dvc.lock")
+    stages.environ = stages.environ | {"PIPELINE_STRICT": "1"}
+    assert stage_runs(stages.run("dvc", "repro", "--force").stdout) == STAGES
+    assert stages.read("dvc.lock") == before
+
+
+def test_each_parameter_concerns_the_stages_that_use_it(stages):
+    assert parameters(stages).keys() == PARAMETERS.keys()
+    params = stages.read("params.yaml")
+    for name, (value, concerned) in PARAMETERS.items():
+        assert concerned == [stage for stage in STAGES if name.split(".")[1] in used(stages, stage)], name
+        set_parameter(stages, name, value)
+        status = json.loads(stages.run("dvc", "status", "--json").stdout)
+        found = [
+            stage for stage, changes in status.items()
+            if any("params.yaml" in change.get("changed deps", {}) for change in changes if isinstance(change, dict))
+        ]  # fmt: skip
+        assert sorted(found) == sorted(concerned), name
+        stages.write("params.yaml", params)
+
+
+def used(workspace: Workspace, stage: str) -> set[str]:
+    """The parameters that a notebook's cells name."""
+    document = read(workspace.path / "notebooks" / f"{stage}.ipynb")
+    names = {
+        name for cell in document.cells if cell.tree and cell is not document.parameters_cell
+        for name, _, _ in bindings(cell.tree)
+    }  # fmt: skip
+    return {parameter.key for parameter in document.parameters if parameter.name in names}
+
+
+def test_a_stage_that_makes_the_same_again_is_the_last_to_run(stages):
+    stages.environ = stages.environ | {"PIPELINE_STRICT": "1"}
+    set_parameter(stages, "data_preprocess.destination_file", "complete.csv")
+    assert stage_runs(stages.run("dvc", "repro").stdout) == ["data_preprocess", "data_load"]
+
+
+def test_data_code_and_markdown(stages):
+    def edit(name: str, old: str, new: str) -> list[str]:
+        stages.replace(name, old, new)
+        return ran(stages.run("dvc", "repro").stdout)
+
+    assert edit("notebooks/train.ipynb", "# Train\\n", "# How it learns\\n") == ["code@train"]
+    metrics = '    "metrics"\n'
+    assert edit("notebooks/evaluate.ipynb", metrics, '    "metrics  # as a mapping"\n') == ["code@evaluate"]
+    assert edit("notebooks/evaluate.ipynb", "metrics  # as a mapping", "metrics['f1']") == ["code@evaluate", "evaluate"]
+    assert (
+        edit("data/external/penguins.csv", "Adelie,Torgersen,39.1,18.7,181,3750", "Adelie,Torgersen,NA,NA,NA,NA")
+        == STAGES
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Plots
+# ---------------------------------------------------------------------------------------------------------------------
+
+IMAGES = ["outputs/confusion_matrix.png", "outputs/train_history.png"]
+
+
+@pytest.fixture(scope="session")
+def drawn(tmp_path_factory, environ):
+    """Draws a page of DVC's in headless Chromium, with the scripts that it would load from elsewhere; its DOM."""
+    chromium = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
+    npm = shutil.which("npm")
+    if not (chromium and npm):
+        pytest.skip("needs Chromium and npm, to draw what DVC's page describes")
+    folder = tmp_path_factory.mktemp("vega")
+    # As in dvc_render/vega.py.
+    scripts = {"vega": "5.20.2", "vega-lite": "5.2.0", "vega-embed": "6.18.2"}
+    install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--legacy-peer-deps"]
+    done = subprocess.run(
+        [*install, *(f"{name}@{version}" for name, version in scripts.items())], cwd=folder, env=environ, text=True,
+        capture_output=True, timeout=120,
+    )  # fmt: skip
+    if done.returncode:
+        pytest.skip(f"npm cannot install {', '.join(scripts)}: {done.stderr[-200:]}")
+    tags = [
+        f'<script src="{(folder / "node_modules" / name / "build" / f"{name}.min.js").as_uri()}"></script>'
+        for name in scripts
+    ]
+    # As SVG, what is drawn can be read.
+    tags.append(
+        '<script>const embed = vegaEmbed; vegaEmbed = (id, spec) => embed(id, spec, {renderer: "svg"})</script>'
+    )
+    page = folder / "page.html"
+    page.write_text(f"<html><head>{''.join(tags)}</head><body>{{plot_divs}}</body></html>", encoding="utf-8")
+
+    def drawn(project: Workspace, *command: str) -> str:
+        project.run("dvc", *command, "--html-template", str(page), "--out", str(folder / "out"))
+        options = (
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+            "--disable-component-update --disable-sync --virtual-time-budget=10000 --dump-dom"
+        ).split()
+        profile = tmp_path_factory.mktemp("profile")
+        done = subprocess.run(
+            [chromium, *options, f"--user-data-dir={profile}", (folder / "out" / "index.html").as_uri()],
+            text=True, encoding="utf-8", capture_output=True, timeout=60,
+        )  # fmt: skip
+        return done.stdout
+
+    return drawn
+
+
+def charts(dom: str) -> list[str]:
+    """The drawn charts, each as its SVG."""
+    return re.findall(r'<svg [^>]*class="marks".*?</svg>', dom, re.DOTALL)
+
+
+def texts(chart: str) -> list[str]:
+    return re.findall(r"<text[^>]*>([^<]+)</text>", chart)
+
+
+@pytest.mark.parametrize("start", ["example", "stages"])
+def test_plots_are_drawn(start, request, drawn):
+    project = request.getfixturevalue("made" if start == "example" else "staged")
+    dom = drawn(project, "plots", "show")
+    loss, accuracy, matrix = charts(dom)
+    for chart, measure in ((loss, "loss"), (accuracy, "accuracy")):
+        assert {f"{measure.capitalize()} by epoch", "epoch", measure, f"train_{measure}", f"test_{measure}"} <= {
+            *texts(chart)
+        }
+        lines = re.findall(r'<path aria-label="epoch: [^>]* aria-roledescription="line mark" d="([^"]*)"', chart)
+        # A line for each kind of data, of 15 points; the template draws it a second time to be pointed at.
+        assert len({*lines}) == 2 and all(line.count("L") == 14 for line in lines)
+    assert {"Confusion matrix of the held-out data", "predicted", "actual", "Adelie", "Gentoo"} <= {*texts(matrix)}
+    assert matrix.count("xy_count: 30") >= 1
+    assert dom.count("<img") == len(IMAGES)
+
+
+def test_two_experiments_are_drawn_in_one_chart(stages, drawn):
+    done = stages.run("dvc", "exp", "run", "--name", "fewer", "-S", "data_load.test_size=0.3")
+    assert stage_runs(done.stdout) == ["data_load", "train", "evaluate"]
+    loss, _, matrix = charts(drawn(stages, "plots", "diff", "HEAD", "fewer"))
+    for chart in (loss, matrix):
+        assert {"HEAD", "fewer"} <= {*texts(chart)}
+
+
+def test_the_history_can_be_drawn_while_it_grows(stages):
+    process = subprocess.Popen(
+        ["dvc", "exp", "run", "-S", "train.epochs=100000"], cwd=stages.path, env=stages.environ,
+        stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+    )  # fmt: skip
+    try:
+        history = stages.path / "outputs/train_history.csv"
+        deadline = time.monotonic() + 60
+        while not (history.exists() and len(history.read_text().splitlines()) > 20):
+            assert time.monotonic() < deadline and process.poll() is None
+            time.sleep(0.2)
+        shown = json.loads(stages.run("dvc", "plots", "show", "--json").stdout)
+        epochs = [point["epoch"] for point in points(shown["data"]["Loss"])]
+        assert len({*epochs}) >= 20 and process.poll() is None
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def points(plot: list[dict]) -> list[dict]:
+    """The rows that a plot of `dvc plots show --json` draws."""
+    content = plot[0]["content"]
+    return (json.loads(content) if isinstance(content, str) else content)["data"]["values"]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# README
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+def section(text: str, heading: str) -> str:
+    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
+
+
+def commands(text: str) -> list[str]:
+    return re.findall(r"(?m)^uv run .*", "\n".join(re.findall(r"(?s)```\n(.*?)```", text)))
+
+
+def test_each_command_about_experiments(stages, tmp_path):
+    # An experiment knows the remotes that were committed before it.
+    stages.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git"))
+    stages.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
+    stages.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
+    stages.run("git", "commit", "--quiet", "--all", "--message", "A place for data")
+    stages.run("git", "push", "--quiet", "origin", "main")
+    said = {}
+    for command in commands(section(stages.read("README.md"), "Try other values")):
+        if "exp pull" in command:
+            stages.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "clone"))
+            colleague = Workspace(tmp_path / "clone", stages.environ)
+            colleague.run(*shlex.split(command))
+            continue
+        said[command.removeprefix("uv run dvc ")] = stages.run(*shlex.split(command)).stdout
+        if "queue start" in command:
+            deadline = time.monotonic() + 150
+            while re.search("Queued|Running", stages.run("dvc", "queue", "status").stdout):
+                assert time.monotonic() < deadline, stages.run("dvc", "queue", "status").stdout
+                time.sleep(1)
+    assert len(said) == 10
+    assert ran(said["exp run --name longer -S train.epochs=25"]) == ["train", "evaluate"]
+    assert stages.run("dvc", "queue", "status").stdout.count("Success") == 4
+    table = next(output for command, output in said.items() if command.startswith("exp show"))
+    assert "longer" in table and "accuracy" in table and "joblib" not in table
+    assert re.search(r"train\.epochs\s+15\s+25", said["params diff HEAD longer"])
+    assert "accuracy" in said["metrics diff HEAD longer"]
+    assert "dvc_plots/index.html" in said["plots diff HEAD longer"]
+    assert "EPOCHS = 25" in stages.read("outputs/train.ipynb")
+    assert "try-longer" in stages.run("git", "branch").stdout
+    assert "longer" in colleague.run("dvc", "exp", "list", "--all-commits").stdout
+    colleague.run("dvc", "exp", "apply", "longer")
+    assert colleague.read("outputs/train.ipynb") == stages.read("outputs/train.ipynb")
+
+
+def test_the_starts_show_the_same_commands(made, staged, tmp_path):
+    for heading in ("Try other values", "Look at plots", "One notebook, many items"):
+        one, other = (section(project.read("README.md"), heading) for project in (made, staged))
+        assert commands(one) == commands(other), heading
+    for command in commands(section(made.read("README.md"), "Look at plots")):
+        made.run(*shlex.split(command), "--out", str(tmp_path))
+
+
+def test_one_notebook_for_many_items(stages):
+    text = section(stages.read("README.md"), "One notebook, many items")
+    values, stage = re.findall(r"(?s)```yaml\n(.*?)```", text)
+    assert len(stage.splitlines()) == 1 + 6
+    stages.write("params.yaml", f"{stages.read('params.yaml')}\n{values}")
+    stages.replace("dvc.yaml", "train, evaluate]", "train, evaluate, island]")
+    stages.replace("dvc.yaml", "\n# What `uv run dvc plots", f"{stage}\n# What `uv run dvc plots")
+    cell = (
+        "import pandas as pd\nbirds = pd.read_csv('data/external/penguins.csv')\nprint((birds.island == ISLAND).sum())"
+    )
+    stages.write("notebooks/island.ipynb", notebook('# islands\nISLAND: str = "Biscoe"', cell))
+    assert stages.pipeline("check").stdout == ""
+    stages.environ = stages.environ | {"PIPELINE_STRICT": "1"}
+    assert ran(stages.run("dvc", "repro").stdout) == ["code@island", "islands@Biscoe", "islands@Dream"]
+    assert "124" in stages.read("outputs/island-Dream.ipynb") and "168" in stages.read("outputs/island-Biscoe.ipynb")
+    # A third one runs alone.
+    stages.replace(
+        "params.yaml", "  Dream: {island: Dream}", "  Dream: {island: Dream}\n  Torgersen: {island: Torgersen}"
+    )
+    assert ran(stages.run("dvc", "repro").stdout) == ["islands@Torgersen"]
+    stages.run("dvc", "repro", "islands@Dream")
