@@ -1,4 +1,4 @@
-"""Jinja filters for names: of the folder that a project lies in, and of its package."""
+"""Jinja filters for names: of the folder that a project lies in, of its package, and of the place of its template."""
 
 import re
 import unicodedata
@@ -21,10 +21,23 @@ def package_name(name: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "project"
 
 
+def is_file(path: PurePath) -> bool:
+    """Whether there is such a file."""
+    return Path(path).is_file()
+
+
+def from_anywhere(source: str) -> str:
+    """Where the template is, as each folder sees it: `.` is another place at an update. A URL stays as it is."""
+    path = Path(source).expanduser()
+    return path.resolve().as_posix() if path.is_dir() else source
+
+
 class Names(Extension):
     """Makes the filters known to copier.yml and the template's files."""
 
     def __init__(self, environment: Environment):
         super().__init__(environment)
         environment.filters["folder_name"] = folder_name
+        environment.filters["from_anywhere"] = from_anywhere
+        environment.filters["is_file"] = is_file
         environment.filters["package_name"] = package_name
