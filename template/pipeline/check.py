@@ -23,6 +23,7 @@ from pipeline.notebook import (
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Cure, Project, ProjectError, Stage
 
 LOCK_FILE = "dvc.lock"
+ANSWERS_FILE = ".copier-answers.yml"
 
 
 def main(argv: list[str]) -> int:
@@ -32,8 +33,12 @@ def main(argv: list[str]) -> int:
     """
     parser = argparse.ArgumentParser(prog="python -m pipeline check", description=__doc__.partition(": ")[2])
     parser.add_argument("--fix", action="store_true", help="mend what has one cure")
+    parser.add_argument("--version", action="store_true", help="only name the template's version, for a bug report")
     parser.add_argument("paths", metavar="PATH", nargs="*", help="only these notebooks (default: all)")
     arguments = parser.parse_args(argv)
+    if arguments.version:
+        print(_template())
+        return 0
     wanted = {path for given in arguments.paths for path in _from_root(Path(given))}
     if wanted & {PARAMS_FILE, PIPELINE_FILE, LOCK_FILE}:
         wanted = set()  # they concern every notebook
@@ -51,6 +56,15 @@ def _from_root(path: Path) -> Iterator[str]:
     place = path.absolute()
     path = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else path
     yield from _notebooks_in(path) if path.is_dir() else [path.as_posix()]
+
+
+def _template() -> str:
+    """The template's version and place, as Copier wrote them down at the copy or the last update."""
+    try:
+        answers = Project().load(ANSWERS_FILE)
+        return f"template version {answers['_commit']} of {answers['_src_path']}"
+    except (ProjectError, KeyError, TypeError):
+        return f"{ANSWERS_FILE} does not name the template's version"
 
 
 class _Notebooks(dict):
