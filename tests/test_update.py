@@ -205,7 +205,9 @@ def test_work_stays(copy, made, tmp_path, version, start):
         "pyproject.toml": "\n[tool.mine]\nkey = 1\n",
     }
     for name, text in mine.items():
-        project.write(name, project.read(name) + text)
+        # A stage goes above the list of plots, which ends dvc.yaml where there is one.
+        head, plots, tail = project.read(name).partition("\n# What `uv run dvc plots show`")
+        project.write(name, head + text + plots + tail)
     project.substitute("README.md", r"^# .*$", "# My own title")
     project.substitute("pyproject.toml", r"^(dependencies = \[)$", r'\1\n    "attrs>=25",')
     head, _, tail = project.read("dvc.yaml").partition(stage)
