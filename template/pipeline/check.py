@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import edits, files, shell_line
+from pipeline import edits, files
 from pipeline.notebook import (
     NOT_LITERAL,
     PARAMETERS_TAG,
@@ -119,15 +119,25 @@ def _uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str, tuple
             yield verb, *call, ()
     # A line that ends in a backslash is a mistake of its own (see _through_the_shell), and can be read all the same.
     for line in "\n".join(stage.raw_cmd).replace("\\\n", " ").splitlines():
+        if "papermill" not in line:
+            continue
+        from pipeline import shell_line  # few projects have such a stage, and each commit would wait for it
+
         if call := shell_line.papermill(line):
             path, output = (project.filled(stage, text) for text in (call.notebook, call.output))
             yield "papermill", path, output, call.arguments
 
 
 def _through_the_shell(
-    project: Project, stage: Stage, notebook: Notebook, output: str, arguments: tuple[shell_line.Argument, ...]
+    project: Project, stage: Stage, notebook: Notebook, output: str, arguments: tuple
 ) -> Iterator[str]:
-    """What a stage that calls papermill itself, as the guide has it, loses on the way from params.yaml."""
+    """What a stage that calls papermill itself, as the guide has it, loses on the way from params.yaml.
+
+    Args:
+        arguments: of the call, as shell_line.Argument.
+    """
+    from pipeline import shell_line
+
     place, parameters = project.place(stage, "cmd"), {each.name: each for each in notebook.parameters}
     if any(line.rstrip().endswith("\\") for line in stage.raw_cmd):
         yield f"{place}: stage `{stage.name}`: DVC runs each line of `cmd: |` by itself: write `cmd: >-`, without backslashes"

@@ -1,7 +1,6 @@
 """Files that are either old or new, never half written."""
 
 import os
-import tempfile
 from pathlib import Path
 
 
@@ -20,6 +19,8 @@ def write(path: str | Path, text: str) -> None:
     Raises:
         OSError: the file cannot be written; what was there is untouched.
     """
+    import tempfile  # a check that changes nothing has no use for it
+
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
