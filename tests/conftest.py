@@ -104,12 +104,20 @@ def template(tmp_path_factory) -> Path:
     return clone
 
 
-@pytest.fixture(scope="session")
-def made(template, environ, tmp_path_factory) -> Workspace:
-    """A project as `copier copy --trust --defaults` leaves it, set up, run and committed. Not to be changed."""
-    # A folder's name as people have it: with a space and an umlaut.
-    path = tmp_path_factory.mktemp("made") / "Müller penguins"
-    command = [sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "--quiet", str(template), str(path)]
+def copied(template: Path, environ: dict[str, str], path: Path, *options: str) -> Workspace:
+    """A project as `copier copy --trust --defaults` leaves it, set up, run and committed."""
+    command = [
+        sys.executable,
+        "-m",
+        "copier",
+        "copy",
+        "--trust",
+        "--defaults",
+        "--quiet",
+        *options,
+        str(template),
+        str(path),
+    ]
     done = subprocess.run(
         command, env=environ, text=True, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
     )
@@ -117,6 +125,13 @@ def made(template, environ, tmp_path_factory) -> Workspace:
     workspace = Workspace(path, environ)
     assert "Start of the project" in workspace.run("git", "log", "--oneline").stdout, done.stdout
     return workspace
+
+
+@pytest.fixture(scope="session")
+def made(template, environ, tmp_path_factory) -> Workspace:
+    """The project that the defaults make. Not to be changed."""
+    # A folder's name as people have it: with a space and an umlaut.
+    return copied(template, environ, tmp_path_factory.mktemp("made") / "Müller penguins")
 
 
 @pytest.fixture

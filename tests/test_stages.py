@@ -5,11 +5,10 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 
 import pytest
-from conftest import Workspace, notebook
+from conftest import Workspace, copied, notebook
 from ruamel.yaml import YAML
 from test_made_project import ran
 
@@ -34,18 +33,9 @@ PARAMETERS = {
 
 @pytest.fixture(scope="session")
 def staged(template, environ, tmp_path_factory) -> Workspace:
-    """A project as `copier copy --trust --defaults -d start=stages` leaves it. Not to be changed."""
+    """The project that `start: stages` makes. Not to be changed."""
     # Plain ASCII: queued experiments need it.
-    path = tmp_path_factory.mktemp("staged") / "my penguins"
-    command = [sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "--quiet", "-d", "start=stages"]
-    done = subprocess.run(
-        [*command, str(template), str(path)], env=environ, text=True, encoding="utf-8", stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stdout
-    workspace = Workspace(path, environ)
-    assert "Start of the project" in workspace.run("git", "log", "--oneline").stdout, done.stdout
-    return workspace
+    return copied(template, environ, tmp_path_factory.mktemp("staged") / "my penguins", "-d", "start=stages")
 
 
 @pytest.fixture
