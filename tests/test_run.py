@@ -393,10 +393,24 @@ def test_stopped_by_a_signal(bare, command, number, expected):
         assert processes(f"sleep {mark}")
         process.send_signal(number)
         assert process.wait(timeout=30) != 0
-    wait(lambda: expected in bare.read("log") and not processes(f"sleep {mark}"))
+    wait(lambda: expected in bare.read("log") and not processes(f"sleep {mark}"), lambda: bare.read("log")[-2000:])
     wait(lambda: not processes(str(bare.path)))
     # What ran is there to be looked at.
     assert json.loads(bare.read("outputs/fit.ipynb"))["cells"][0]["execution_count"] == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")
+def test_a_signal_that_python_drops_is_heard_all_the_same(monkeypatch):
+    class Finalizer:
+        def __del__(self):
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.01)
+
+    monkeypatch.setattr(run, "PATIENCE", 0.1)
+    with pytest.raises(KeyboardInterrupt), run._signals_as_exceptions():
+        Finalizer()
+        wait(lambda: False)
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
@@ -411,8 +425,8 @@ def test_a_killed_kernel(bare):
     assert not processes(f"sleep {mark}")
 
 
-def wait(condition, seconds: float = 30) -> None:
+def wait(condition, seen=lambda: "", seconds: float = 30) -> None:
     end = time.monotonic() + seconds
     while not condition():
-        assert time.monotonic() < end, "waited in vain"
+        assert time.monotonic() < end, f"waited in vain: {seen()}"
         time.sleep(0.1)

@@ -25,6 +25,9 @@ from pipeline.trace import Trace, by_folder, is_covered
 SAVE_EVERY = 30.0
 """Seconds between two saves of the notebook while it runs."""
 
+PATIENCE = 5.0
+"""Seconds in which a run that was asked to end does so: a kernel is killed at once."""
+
 # What a stage may depend on without reading it.
 _ENVIRONMENT_FILES = ("pyproject.toml", "uv.lock")
 
@@ -393,17 +396,19 @@ def _signals_as_exceptions():
     """Within, SIGTERM and the death of the parent raise _Stopped, so that the kernel is ended and the notebook kept."""
 
     def stop(number, frame):
+        asked.set()
         raise _Stopped(number)
 
     def watch(parent):
         # DVC ended by a signal leaves its stage running; nobody would record what it makes.
         while not ended.wait(1):
-            if os.getppid() != parent:
+            # Python drops an exception that is raised while a finalizer runs: who did not hear is asked again.
+            unheard = asked.is_set() and not ended.wait(PATIENCE)
+            if unheard or (os.getppid() != parent and not asked.is_set()):
                 os.kill(os.getpid(), signal.SIGTERM)
-                return
 
     old = signal.signal(signal.SIGTERM, stop)
-    ended = threading.Event()
+    asked, ended = threading.Event(), threading.Event()
     if os.name == "posix":
         threading.Thread(target=watch, args=[os.getppid()], daemon=True).start()
     try:
