@@ -1,7 +1,6 @@
 """A made project, used as its owner uses it."""
 
 import json
-import os
 import re
 import shutil
 import subprocess
@@ -119,16 +118,6 @@ def test_a_commit_is_refused_mended_and_accepted(project):
     assert project.read("params.yaml").endswith("  beta: 1\n")
 
 
-def test_a_clone_without_a_remote_for_data_says_so(project, tmp_path):
-    project.run("git", "clone", "--quiet", ".", str(tmp_path / "clone"))
-    done = type(project)(tmp_path / "clone", project.environ).pipeline("setup", check=False)
-    assert done.returncode == 1
-    assert (
-        "data: data/external is not here, and no DVC remote says where it is; in the checkout that has it:"
-        in done.stdout
-    )
-
-
 def test_git_push_works_without_a_remote_for_data(project, tmp_path):
     project.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git"))
     project.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
@@ -176,57 +165,3 @@ def test_experiments(made, tmp_path, how):
     data = next(rev["data"] for rev in experiments if rev["name"] == "longer")
     assert data["params"]["params.yaml"]["data"]["train"]["epochs"] == 2
     assert data["metrics"]["outputs/metrics.yaml"]["data"]["accuracy"] < 0.9
-
-
-def test_setup_again_changes_nothing(project):
-    done = project.pipeline("setup")
-    assert "was there before" in done.stdout or "commit when you like" in done.stdout
-    assert project.run("git", "status", "--porcelain").stdout == ""
-
-
-def test_setup_commits_nothing_in_a_repository_of_the_persons_own(made, tmp_path):
-    shutil.copytree(made.path, tmp_path / "p", ignore=shutil.ignore_patterns(".git", "dvc.lock", "external.dvc"))
-    project = type(made)(tmp_path / "p", made.environ)
-    project.run("git", "init", "--quiet")
-    done = project.pipeline("setup")
-    assert "nothing will be committed" in done.stdout
-    assert project.run("git", "rev-parse", "--verify", "HEAD", check=False).returncode != 0
-    assert (project.path / "dvc.lock").exists()
-
-
-def test_setup_goes_on_after_a_step_that_failed(made, tmp_path):
-    shutil.copytree(made.path, tmp_path / "p", ignore=shutil.ignore_patterns(".git", "dvc.lock"))
-    project = type(made)(tmp_path / "p", dict(made.environ))
-    python = shutil.which("python", path=made.environ["PATH"])
-    without_uv = made.environ | {"PATH": os.pathsep.join(["/usr/bin", "/bin"])}
-    without_uv.pop("UV", None)
-    done = subprocess.run(
-        [python, "-m", "pipeline", "setup"], cwd=project.path, env=without_uv, text=True, capture_output=True
-    )
-    assert done.returncode == 1
-    assert "environment: uv is not installed: pip install uv, then uv run python -m pipeline setup\n" in done.stderr
-    offline = {
-        "UV_OFFLINE": "1",
-        "UV_CACHE_DIR": str(tmp_path / "empty"),
-        "UV_PROJECT_ENVIRONMENT": str(tmp_path / "new"),
-    }
-    project.environ |= offline
-    done = project.pipeline("setup", check=False)
-    assert done.returncode == 1
-    assert (
-        "environment: `uv sync --quiet` failed; later: see uv's message above; with a network again, uv run"
-        in done.stdout
-    )
-    project.environ = dict(made.environ)
-    project.environ["GIT_CONFIG_GLOBAL"] = os.devnull
-    project.environ |= {
-        "EMAIL": "",
-        "GIT_CONFIG_COUNT": "1",
-        "GIT_CONFIG_KEY_0": "user.useConfigOnly",
-        "GIT_CONFIG_VALUE_0": "true",
-    }
-    done = project.pipeline("setup", check=False)
-    assert done.returncode == 1 and "first commit: git does not know you: git config" in done.stdout
-    project.environ = made.environ
-    assert "committed the project" in project.pipeline("setup").stdout
-    assert project.run("git", "status", "--porcelain").stdout == ""

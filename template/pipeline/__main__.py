@@ -15,8 +15,11 @@ VERBS = {
 }
 
 
-def main(argv: list[str]) -> int:
+def main(argv: "list[str]") -> int:  # quoted, so that an older Python comes as far as the line that refuses it
     """Runs one verb and returns its exit code; 2 where there is no such verb."""
+    # Copier, which starts the setup, may run under an older Python than the project does.
+    if sys.version_info < ((3, 9) if argv[:1] == ["setup"] else (3, 11)):
+        return _say_outside("Python {}.{} is too old".format(*sys.version_info), "python -m pipeline " + " ".join(argv))
     # A Windows console may lack a character that a notebook prints; that must not end the run.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")
@@ -49,8 +52,8 @@ def _outside_environment() -> bool:
     return environment.is_dir() and not any(place.resolve().is_relative_to(environment) for place in places)
 
 
-def _say_outside(what: str) -> int:
-    print(f"{what}: start it through uv, as in `uv run dvc repro`", file=sys.stderr)
+def _say_outside(what: str, command: str = "dvc repro") -> int:
+    print(f"{what}: start it through uv, as in `uv run {command}`", file=sys.stderr)
     return 1
 
 

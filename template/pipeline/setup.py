@@ -5,10 +5,12 @@ still to do, so it can be run again at any time.
 """
 
 import argparse
+import json
 import os
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import unicodedata
@@ -39,10 +41,11 @@ def main(argv: list[str]) -> int:
         ("first commit", _first_commit),
     ]
     failed = set()
+    heed_one_interrupt()
     try:
         for name, step in steps:
-            if name == "pipeline" and "notebook" in failed:
-                continue  # it would run the same notebook again
+            if name == "pipeline" and failed & {"data", "notebook"}:
+                continue  # it would lack its inputs, or run the same notebook again
             if not _take(name, step):
                 failed.add(name)
             if "environment" in failed:
@@ -52,7 +55,30 @@ def main(argv: list[str]) -> int:
     if failed:
         again = f"{AGAIN} --notebook {_quoted(notebook)}" if notebook else AGAIN
         print(f"\nThe project is here, but not all of it is set up. To go on from there: {again}", file=sys.stderr)
-    return 1 if failed else 0
+        return 1
+    print(f"\n{_verdict()}", flush=True)
+    return 0
+
+
+def heed_one_interrupt() -> None:
+    """Ctrl-C arrives twice, from the terminal and from uv: the second must not meet the work that the first one causes."""
+
+    def interrupt(number, frame):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def _verdict() -> str:
+    """Whether all is up to date, and what to open: the last line."""
+    notebooks = sorted(Path("notebooks").glob("*.ipynb"))
+    place = notebooks[0].as_posix() if len(notebooks) == 1 else "notebooks/"
+    if _succeeds(_uv(), "run", "dvc", "status", "--quiet", quiet=True):
+        state = "Everything is up to date."
+    else:
+        state = "Not everything is up to date: uv run dvc status says what, uv run dvc repro runs it."
+    return f"{state} Open {place} in your editor, or: uv run --with jupyterlab jupyter lab"
 
 
 def _take(name: str, step: Callable[[], str]) -> bool:
@@ -81,25 +107,35 @@ def _repository() -> str:
 
 
 def _environment() -> str:
-    _run(_uv(), "sync", "--quiet", hint=f"see uv's message above; with a network again, {AGAIN}")
-    return "installed what pyproject.toml asks for, into .venv"
+    done = subprocess.run(
+        [_uv(), "sync", "--quiet"], env=_environ(), stderr=subprocess.PIPE, text=True, encoding="utf-8"
+    )
+    if done.returncode == 0:
+        return "installed what pyproject.toml asks for, into .venv"
+    if "No interpreter found" in done.stderr or "python-build-standalone" in done.stderr:
+        raise StepFailed(
+            f"no Python that is new enough for pyproject.toml: install one (https://www.python.org/downloads), then {AGAIN}"
+        )
+    if re.search("error sending request|dns error|Network connectivity is disabled", done.stderr):
+        raise StepFailed(f"no network, or no way to the packages that pyproject.toml asks for; with one, {AGAIN}")
+    print(done.stderr.strip(), file=sys.stderr)
+    raise StepFailed(f"uv says above what it cannot install; then {AGAIN}")
 
 
 def _data() -> str:
-    if Path("data/external.dvc").exists():
-        if Path("data/external").exists():
-            return "data/external.dvc and its data are there"
-        if not _read(_uv(), "run", "dvc", "remote", "list"):
-            raise StepFailed(
-                "data/external is not here, and no DVC remote says where it is; in the checkout that has it: "
-                f"uv run dvc remote add --default storage URL, git commit, git push; then here: git pull, {AGAIN}"
-            )
-        _uv_run("dvc", "pull", hint="uv run dvc pull")
-        return "fetched data and results"
-    if not Path("data/external").is_dir():
+    if Path("data/external").is_dir() and not Path("data/external.dvc").exists():
+        _uv_run("dvc", "add", "--quiet", "data/external", hint="uv run dvc add data/external")
+        return "DVC tracks data/external; git keeps data/external.dvc"
+    if not (Path("data/external.dvc").exists() or Path("dvc.lock").exists()):
         return "there is no folder data/external: nothing to track"
-    _uv_run("dvc", "add", "--quiet", "data/external", hint="uv run dvc add data/external")
-    return "DVC tracks data/external; git keeps data/external.dvc"
+    # Progress goes to the screen; the one line comes back.
+    done = subprocess.run(
+        [_uv(), "run", "python", "-m", "pipeline.fetch"], env=_environ(), stdout=subprocess.PIPE, text=True,
+        encoding="utf-8",
+    )  # fmt: skip
+    if done.returncode:
+        raise StepFailed(done.stdout.strip() or f"`uv run dvc pull` failed; then {AGAIN}")
+    return done.stdout.strip()
 
 
 def _hooks() -> str:
@@ -122,13 +158,19 @@ def _notebook(path: str) -> str:
 
 
 def _pipeline() -> str:
-    if Path("dvc.lock").exists():
+    if Path("dvc.lock").exists() and not _results_missing():
         return "dvc.lock is there: it has run before"
     _uv_run("dvc", "repro", hint="uv run dvc repro")
     if not Path("dvc.lock").exists():
         return "has no stage yet; this makes one: uv run python -m pipeline add NOTEBOOK"
     _uv_run("dvc", "metrics", "show", hint="uv run dvc metrics show")
     return "outputs/ has the results"
+
+
+def _results_missing() -> bool:
+    """Whether something that dvc.lock records is not here, and no remote had it."""
+    status = _read(_uv(), "run", "dvc", "data", "status", "--json")
+    return bool(json.loads(status or "{}").get("uncommitted", {}).get("deleted"))
 
 
 def _first_commit() -> str:

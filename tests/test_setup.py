@@ -1,0 +1,322 @@
+"""A copy or a clone becomes a working checkout, or says in one line why not. Real clones, real servers on loopback."""
+
+import collections
+import contextlib
+import http.server
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from conftest import Workspace
+from test_made_project import ran
+from test_run import wait
+
+AGAIN = "uv run python -m pipeline setup"
+
+
+@pytest.fixture(scope="session")
+def shared(made, tmp_path_factory) -> Workspace:
+    """A repository that a team shares, with all data and results in the folder `store` beside it. Not to be changed."""
+    folder = tmp_path_factory.mktemp("shared")
+    project = Workspace(folder / "penguins", made.environ)
+    shutil.copytree(made.path, project.path, symlinks=True)
+    project.run("dvc", "remote", "add", "--default", "storage", str(folder / "store"))
+    project.run("git", "commit", "--quiet", "--all", "--message", "A place for data")
+    project.run("dvc", "push", "--quiet")
+    return project
+
+
+@pytest.fixture
+def clone(shared, tmp_path) -> Workspace:
+    """What a newcomer has after `git clone`."""
+    # A folder's name as people have it.
+    path = tmp_path / "Müller penguins"
+    shared.run("git", "clone", "--quiet", ".", str(path))
+    return Workspace(path, dict(shared.environ))
+
+
+def setup(workspace: Workspace, code: int = 0) -> list[str]:
+    """The lines that the newcomer's command prints."""
+    done = workspace.run("uv", "run", "--no-sync", "python", "-m", "pipeline", "setup", check=False)
+    assert done.returncode == code, done.stdout
+    assert "Traceback" not in done.stdout
+    return done.stdout.splitlines()
+
+
+def remote_at(workspace: Workspace, url: str) -> None:
+    workspace.run("dvc", "remote", "modify", "--local", "storage", "url", url)
+
+
+def is_up_to_date(workspace: Workspace) -> bool:
+    """Whether nothing is to be computed again."""
+    return "up to date" in workspace.run("dvc", "status").stdout and not ran(workspace.run("dvc", "repro").stdout)
+
+
+def test_a_newcomer_is_working_in_one_command(clone):
+    lines = setup(clone)
+    assert lines[-1] == (
+        "Everything is up to date. Open notebooks/penguins.ipynb in your editor, or: "
+        "uv run --with jupyterlab jupyter lab"
+    )
+    assert any(line.startswith("fetched data and results from the remote `storage` (") for line in lines)
+    assert is_up_to_date(clone)
+    assert clone.run("git", "status", "--porcelain").stdout == ""
+    for hook in ("pre-commit", "pre-push", "post-checkout"):
+        assert (clone.path / ".git" / "hooks" / hook).exists()
+    # A second time there is nothing left to do; what somebody has changed meanwhile stays and is said.
+    clone.replace("params.yaml", "epochs: 15", "epochs: 2")
+    lines = setup(clone)
+    assert "data and results are here" in lines
+    assert lines[-1].startswith("Not everything is up to date: uv run dvc status says what, uv run dvc repro runs it.")
+
+
+def test_without_a_remote_what_has_its_inputs_is_made_here(shared, clone):
+    clone.run("dvc", "remote", "remove", "storage")
+    assert any(
+        line.startswith("data: data/external is not here, and no DVC remote says where it is; in the checkout that")
+        for line in setup(clone, 1)
+    )
+    # As the line says, or by hand.
+    shutil.copytree(shared.path / "data" / "external", clone.path / "data" / "external")
+    lines = setup(clone)
+    assert ran("\n".join(lines)) == ["code@penguins", "run_notebook"]
+    assert lines[-1].startswith("Everything is up to date.")
+
+
+def test_a_remote_that_is_no_default(clone):
+    clone.run("dvc", "config", "--unset", "core.remote")
+    assert (
+        "data: data/external is not here, and no remote is the default: uv run dvc remote default storage; then "
+        + AGAIN
+    ) in setup(clone, 1)
+
+
+def test_a_folder_that_is_not_there(clone, tmp_path):
+    remote_at(clone, str(tmp_path / "no drive"))
+    assert any(
+        line.startswith(f"data: the remote `storage` ({tmp_path / 'no drive'}) is a folder that is not there")
+        for line in setup(clone, 1)
+    )
+
+
+def test_what_was_never_pushed_is_named_and_the_rest_fetched(shared, clone, tmp_path):
+    shutil.copytree(shared.path.parent / "store", tmp_path / "store")
+    model = re.search(r"md5: (\w+)\n\s+size: \d+\n\s+- path: outputs/penguins.ipynb", shared.read("dvc.lock"))[1]
+    (tmp_path / "store" / "files" / "md5" / model[:2] / model[2:]).unlink()
+    remote_at(clone, str(tmp_path / "store"))
+    line = (
+        f"data: the remote `storage` ({tmp_path / 'store'}) lacks outputs/model.joblib: in the checkout that has it: "
+    )
+    assert f"{line}uv run dvc push; then here: {AGAIN}" in setup(clone, 1)
+    assert (clone.path / "data" / "external" / "penguins.csv").exists()
+    remote_at(clone, str(shared.path.parent / "store"))
+    setup(clone)
+    assert is_up_to_date(clone)
+
+
+def test_changes_of_ones_own_are_not_overwritten(clone):
+    setup(clone)
+    clone.write("data/external/penguins.csv", "mine\n")
+    clone.write("data/external/more.csv", "mine, too\n")
+    (clone.path / "outputs" / "model.joblib").unlink()
+    setup(clone)
+    assert clone.read("data/external/penguins.csv") == "mine\n" and clone.read("data/external/more.csv")
+    assert (clone.path / "outputs" / "model.joblib").exists()
+
+
+def test_a_store_whose_package_is_not_there(clone):
+    remote_at(clone, "s3://bucket/penguins")
+    assert (
+        "data: the remote `storage` (s3://bucket/penguins) needs a package: uv add --group dev 'dvc[s3]'; then " + AGAIN
+    ) in setup(clone, 1)
+
+
+@contextlib.contextmanager
+def served(folder: Path, answer: Callable[[str], int] = lambda path: 200) -> Iterator[tuple[str, list[str]]]:
+    """A web server over a folder, by default one that gives all; its URL, and the paths that it has given."""
+    given = []
+
+    class Handler(http.server.SimpleHTTPRequestHandler):
+        def __init__(self, *args):
+            super().__init__(*args, directory=str(folder))
+
+        def do_GET(self):
+            with contextlib.suppress(ConnectionError):  # who asked may be gone
+                if (status := answer(self.path)) != 200:
+                    return self.send_error(status)
+                super().do_GET()
+                given.append(self.path)
+
+        def log_message(self, *args):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    yield f"http://127.0.0.1:{server.server_port}", given
+    server.shutdown()
+    server.server_close()
+
+
+@pytest.mark.parametrize(
+    ("status", "expected"),
+    [
+        (403, "refuses access: put a key that it takes where README.md says (`Share the results`), then " + AGAIN),
+        (500, "has a trouble of its own: later " + AGAIN),
+    ],
+)
+def test_a_server_that_refuses(shared, clone, status, expected):
+    with served(shared.path.parent / "store", lambda path: status) as (url, _):
+        remote_at(clone, url)
+        lines = setup(clone, 1)
+        assert any(line.startswith(f"data: the remote `storage` ({url}) {expected}") for line in lines), lines
+    with served(shared.path.parent / "store") as (url, _):
+        remote_at(clone, url)
+        setup(clone)
+    assert is_up_to_date(clone)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://no-such-host.invalid"])
+def test_no_network(clone, address):
+    remote_at(clone, address)
+    line = f"data: the remote `storage` ({address}) cannot be reached: check the network and the address, then {AGAIN}"
+    assert line in setup(clone, 1)
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_pull_goes_on(shared, clone, number):
+    go_on = threading.Event()
+    asked, log = collections.Counter(), clone.path.parent / "log"
+
+    def hesitate(path: str) -> int:
+        asked[path] += 1
+        # DVC asks for each once to see whether it is there, then to have it.
+        if sum(count > 1 for other, count in asked.items() if not other.endswith(".dir")) > 1:
+            go_on.wait(60)
+            return 503
+        return 200
+
+    def arrived() -> set[str]:
+        cache = clone.path / ".dvc" / "cache"
+        return {f"/{path.relative_to(cache).as_posix()}" for path in cache.glob("files/md5/??/" + "[0-9a-f]" * 30)}
+
+    with served(shared.path.parent / "store", hesitate) as (url, _):
+        remote_at(clone, url)
+        with log.open("w") as file:
+            # A suite that runs in the background has Ctrl-C ignored, and its children would inherit that.
+            old = signal.signal(signal.SIGINT, signal.default_int_handler)
+            process = subprocess.Popen(
+                ["uv", "run", "--no-sync", "python", "-m", "pipeline", "setup"], cwd=clone.path, env=clone.environ,
+                stdout=file, stderr=file, start_new_session=True,
+            )  # fmt: skip
+            signal.signal(signal.SIGINT, old)
+        wait(lambda: arrived(), log.read_text)
+        os.killpg(process.pid, number)
+        process.wait(timeout=60)
+        go_on.set()
+    said = log.read_text()
+    assert "Traceback" not in said
+    assert number == signal.SIGKILL or said.strip().endswith(f"To go on from there: {AGAIN}")
+    before = arrived()
+    with served(shared.path.parent / "store") as (url, given):
+        remote_at(clone, url)
+        setup(clone)
+        # What had arrived is looked for, and not had again.
+        assert before and {given.count(path) for path in before} <= {0, 1}, given
+    assert is_up_to_date(clone)
+
+
+def test_a_first_copy_says_what_it_lacks(made, tmp_path):
+    shutil.copytree(made.path, tmp_path / "p", ignore=shutil.ignore_patterns(".git", "dvc.lock"))
+    project = Workspace(tmp_path / "p", dict(made.environ))
+    python = shutil.which("python", path=made.environ["PATH"])
+    without_uv = made.environ | {"PATH": os.pathsep.join(["/usr/bin", "/bin"])}
+    without_uv.pop("UV", None)
+    done = subprocess.run(
+        [python, "-m", "pipeline", "setup"], cwd=project.path, env=without_uv, text=True, capture_output=True
+    )
+    assert done.returncode == 1
+    assert f"environment: uv is not installed: pip install uv, then {AGAIN}\n" in done.stderr
+    nothing = {"UV_CACHE_DIR": str(tmp_path / "empty"), "UV_PROJECT_ENVIRONMENT": str(tmp_path / "new")}
+    for variables, line in (
+        (
+            {"UV_OFFLINE": "1"},
+            "environment: no network, or no way to the packages that pyproject.toml asks for; with one, " + AGAIN,
+        ),
+        (
+            {"UV_PYTHON_PREFERENCE": "only-managed", "UV_PYTHON_DOWNLOADS": "never", "UV_PYTHON_INSTALL_DIR": "none"},
+            "environment: no Python that is new enough for pyproject.toml: install one "
+            f"(https://www.python.org/downloads), then {AGAIN}",
+        ),
+    ):
+        project.environ = made.environ | nothing | variables
+        done = project.run(python, "-m", "pipeline", "setup", check=False)
+        assert done.returncode == 1 and line in done.stdout.splitlines(), done.stdout
+    project.environ = dict(made.environ)
+    text = project.read("pyproject.toml")
+    project.write("pyproject.toml", f"{text}[[\n")
+    done = project.pipeline("setup", check=False)
+    assert done.returncode == 1 and f"environment: uv says above what it cannot install; then {AGAIN}" in done.stdout
+    project.write("pyproject.toml", text)
+    project.environ["GIT_CONFIG_GLOBAL"] = os.devnull
+    project.environ |= {
+        "EMAIL": "",
+        "GIT_CONFIG_COUNT": "1",
+        "GIT_CONFIG_KEY_0": "user.useConfigOnly",
+        "GIT_CONFIG_VALUE_0": "true",
+    }
+    done = project.pipeline("setup", check=False)
+    assert done.returncode == 1 and "first commit: git does not know you: git config" in done.stdout
+    project.environ = made.environ
+    assert "committed the project" in project.pipeline("setup").stdout
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def older_pythons() -> list[str]:
+    """Pythons before 3.11 that this machine has: on the PATH, or beside ours as pyenv and uv keep them."""
+    beside = Path(sys.base_prefix).parent
+    places = [shutil.which(f"python3.{minor}") for minor in range(6, 11)]
+    places += [path for minor in range(6, 11) for path in beside.glob(f"*3.{minor}.*/bin/python")]
+    return [
+        str(place) for place in places
+        if place and subprocess.run([place, "-c", ""], capture_output=True).returncode == 0
+    ]  # fmt: skip
+
+
+def test_a_python_that_is_too_old(bare):
+    if not (pythons := older_pythons()):
+        pytest.skip("no Python before 3.11 here")
+    for python in pythons:
+        version = bare.run(python, "--version").stdout.split()[1].rpartition(".")[0]
+        done = bare.run(python, "-m", "pipeline", "check", check=False)
+        assert done.returncode == 1
+        assert (
+            done.stdout
+            == f"Python {version} is too old: start it through uv, as in `uv run python -m pipeline check`\n"
+        )
+        # Copier, which starts it, may run under 3.10.
+        done = bare.run(python, "-m", "pipeline", "setup", "--help", check=False)
+        assert (done.returncode == 0) == (int(version.partition(".")[2]) >= 9)
+
+
+def test_setup_again_changes_nothing(project):
+    done = project.pipeline("setup")
+    assert "commit when you like" in done.stdout
+    assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_setup_commits_nothing_in_a_repository_of_the_persons_own(made, tmp_path):
+    shutil.copytree(made.path, tmp_path / "p", ignore=shutil.ignore_patterns(".git", "dvc.lock", "external.dvc"))
+    project = Workspace(tmp_path / "p", made.environ)
+    project.run("git", "init", "--quiet")
+    done = project.pipeline("setup")
+    assert "nothing will be committed" in done.stdout
+    assert project.run("git", "rev-parse", "--verify", "HEAD", check=False).returncode != 0
+    assert (project.path / "dvc.lock").exists()
