@@ -142,6 +142,21 @@ def project(made, tmp_path) -> Workspace:
     return Workspace(path, made.environ)
 
 
+@pytest.fixture(scope="session")
+def staged(template, environ, tmp_path_factory) -> Workspace:
+    """The project that `start: stages` makes. Not to be changed."""
+    # Plain ASCII: queued experiments need it.
+    return copied(template, environ, tmp_path_factory.mktemp("staged") / "my penguins", "-d", "start=stages")
+
+
+@pytest.fixture
+def stages(staged, tmp_path) -> Workspace:
+    """A copy of the made project, to work in."""
+    path = tmp_path / staged.path.name
+    shutil.copytree(staged.path, path, symlinks=True)
+    return Workspace(path, staged.environ)
+
+
 @pytest.fixture
 def bare(made, tmp_path) -> Workspace:
     """The pipeline's code alone: a test writes the notebook, params.yaml and dvc.yaml that it is about."""

@@ -1,14 +1,13 @@
-"""The example in four stages: which of them run, what DVC draws, and each command of the project's README."""
+"""The example in four stages: which of them run, and what DVC draws."""
 
 import json
 import re
-import shlex
 import shutil
 import subprocess
 import time
 
 import pytest
-from conftest import Workspace, copied, notebook
+from conftest import Workspace
 from ruamel.yaml import YAML
 from test_made_project import ran
 
@@ -16,34 +15,20 @@ from pipeline.notebook import bindings, read
 
 STAGES = ["data_preprocess", "data_load", "train", "evaluate"]
 
-# By parameter: another value, and the stages whose notebook uses it.
+# By parameter: another value, the stages whose notebook uses it, and those that a change runs: these, and the ones below
+# them whose inputs are others then.
 PARAMETERS = {
-    "base.seed": (7, ["data_load", "train"]),
-    "base.target": ("island", STAGES),
-    "data_preprocess.source_directory": ("data/other", ["data_preprocess"]),
-    "data_preprocess.source_file": ("fewer.csv", ["data_preprocess"]),
-    "data_preprocess.destination_directory": ("data/made", ["data_preprocess", "data_load"]),
-    "data_preprocess.destination_file": ("complete.csv", ["data_preprocess", "data_load"]),
-    "data_load.test_size": (0.3, ["data_load"]),
-    "train.learning_rate": (0.01, ["train"]),
-    "train.epochs": (3, ["train"]),
-    "train.batch_size": (32, ["train"]),
+    "base.seed": (7, ["data_load", "train"], STAGES[1:]),
+    "base.target": ("island", STAGES, STAGES),
+    "data_preprocess.source_directory": ("data/other", ["data_preprocess"], ["data_preprocess"]),
+    "data_preprocess.source_file": ("fewer.csv", ["data_preprocess"], STAGES),
+    "data_preprocess.destination_directory": ("data/made", STAGES[:2], STAGES[:2]),
+    "data_preprocess.destination_file": ("complete.csv", STAGES[:2], STAGES[:2]),
+    "data_load.test_size": (0.3, ["data_load"], STAGES[1:]),
+    "train.learning_rate": (0.01, ["train"], STAGES[2:]),
+    "train.epochs": (3, ["train"], STAGES[2:]),
+    "train.batch_size": (32, ["train"], STAGES[2:]),
 }
-
-
-@pytest.fixture(scope="session")
-def staged(template, environ, tmp_path_factory) -> Workspace:
-    """The project that `start: stages` makes. Not to be changed."""
-    # Plain ASCII: queued experiments need it.
-    return copied(template, environ, tmp_path_factory.mktemp("staged") / "my penguins", "-d", "start=stages")
-
-
-@pytest.fixture
-def stages(staged, tmp_path) -> Workspace:
-    """A copy of the made project, to work in."""
-    path = tmp_path / staged.path.name
-    shutil.copytree(staged.path, path, symlinks=True)
-    return Workspace(path, staged.environ)
 
 
 def parameters(workspace: Workspace) -> dict[str, object]:
@@ -99,19 +84,22 @@ def test_all_is_declared_and_repeatable(stages):
     assert stages.read("dvc.lock") == before
 
 
-def test_each_parameter_concerns_the_stages_that_use_it(stages):
+def test_each_parameter_runs_the_stages_that_use_it(stages):
     assert parameters(stages).keys() == PARAMETERS.keys()
-    params = stages.read("params.yaml")
-    for name, (value, concerned) in PARAMETERS.items():
-        assert concerned == [stage for stage in STAGES if name.split(".")[1] in used(stages, stage)], name
+    for name, (_, uses, _) in PARAMETERS.items():
+        assert uses == [stage for stage in STAGES if name.split(".")[1] in used(stages, stage)], name
+    # What the other values name: the same birds elsewhere, and fewer of them.
+    birds = stages.read("data/external/penguins.csv")
+    stages.write("data/other/penguins.csv", birds)
+    stages.write("data/external/fewer.csv", birds[: birds.index("Chinstrap,Dream,50.2")])
+    stages.run("dvc", "add", "--quiet", "data/external", "data/other")
+    stages.run("git", "commit", "--quiet", "--all", "--no-verify", "--message", "More data")
+    stages.environ = stages.environ | {"PIPELINE_STRICT": "1"}
+    for name, (value, _, runs) in PARAMETERS.items():
         set_parameter(stages, name, value)
-        status = json.loads(stages.run("dvc", "status", "--json").stdout)
-        found = [
-            stage for stage, changes in status.items()
-            if any("params.yaml" in change.get("changed deps", {}) for change in changes if isinstance(change, dict))
-        ]  # fmt: skip
-        assert sorted(found) == sorted(concerned), name
-        stages.write("params.yaml", params)
+        assert stage_runs(stages.run("dvc", "repro").stdout) == runs, name
+        stages.run("git", "reset", "--quiet", "--hard")
+        stages.run("dvc", "checkout", "--quiet", "--force")
 
 
 def used(workspace: Workspace, stage: str) -> set[str]:
@@ -122,12 +110,6 @@ def used(workspace: Workspace, stage: str) -> set[str]:
         for name, _, _ in bindings(cell.tree)
     }  # fmt: skip
     return {parameter.key for parameter in document.parameters if parameter.name in names}
-
-
-def test_a_stage_that_makes_the_same_again_is_the_last_to_run(stages):
-    stages.environ = stages.environ | {"PIPELINE_STRICT": "1"}
-    set_parameter(stages, "data_preprocess.destination_file", "complete.csv")
-    assert stage_runs(stages.run("dvc", "repro").stdout) == ["data_preprocess", "data_load"]
 
 
 def test_data_code_and_markdown(stages):
@@ -253,82 +235,3 @@ def points(plot: list[dict]) -> list[dict]:
     """The rows that a plot of `dvc plots show --json` draws."""
     content = plot[0]["content"]
     return (json.loads(content) if isinstance(content, str) else content)["data"]["values"]
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# README
-# ---------------------------------------------------------------------------------------------------------------------
-
-
-def section(text: str, heading: str) -> str:
-    return text.partition(f"\n## {heading}\n")[2].partition("\n## ")[0]
-
-
-def commands(text: str) -> list[str]:
-    return re.findall(r"(?m)^uv run .*", "\n".join(re.findall(r"(?s)```\n(.*?)```", text)))
-
-
-def test_each_command_about_experiments(stages, tmp_path):
-    # An experiment knows the remotes that were committed before it.
-    stages.run("git", "init", "--quiet", "--bare", str(tmp_path / "origin.git"))
-    stages.run("git", "remote", "add", "origin", str(tmp_path / "origin.git"))
-    stages.run("dvc", "remote", "add", "--default", "storage", str(tmp_path / "storage"))
-    stages.run("git", "commit", "--quiet", "--all", "--message", "A place for data")
-    stages.run("git", "push", "--quiet", "origin", "main")
-    said = {}
-    for command in commands(section(stages.read("README.md"), "Try other values")):
-        if "exp pull" in command:
-            stages.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "clone"))
-            colleague = Workspace(tmp_path / "clone", stages.environ)
-            colleague.run(*shlex.split(command))
-            continue
-        said[command.removeprefix("uv run dvc ")] = stages.run(*shlex.split(command)).stdout
-        if "queue start" in command:
-            deadline = time.monotonic() + 150
-            while re.search("Queued|Running", stages.run("dvc", "queue", "status").stdout):
-                assert time.monotonic() < deadline, stages.run("dvc", "queue", "status").stdout
-                time.sleep(1)
-    assert len(said) == 10
-    assert ran(said["exp run --name longer -S train.epochs=25"]) == ["train", "evaluate"]
-    assert stages.run("dvc", "queue", "status").stdout.count("Success") == 4
-    table = next(output for command, output in said.items() if command.startswith("exp show"))
-    assert "longer" in table and "accuracy" in table and "joblib" not in table
-    assert re.search(r"train\.epochs\s+15\s+25", said["params diff HEAD longer"])
-    assert "accuracy" in said["metrics diff HEAD longer"]
-    assert "dvc_plots/index.html" in said["plots diff HEAD longer"]
-    assert "EPOCHS = 25" in stages.read("outputs/train.ipynb")
-    assert "try-longer" in stages.run("git", "branch").stdout
-    assert "longer" in colleague.run("dvc", "exp", "list", "--all-commits").stdout
-    colleague.run("dvc", "exp", "apply", "longer")
-    assert colleague.read("outputs/train.ipynb") == stages.read("outputs/train.ipynb")
-
-
-def test_the_starts_show_the_same_commands(made, staged, tmp_path):
-    for heading in ("Try other values", "Look at plots", "One notebook, many items"):
-        one, other = (section(project.read("README.md"), heading) for project in (made, staged))
-        assert commands(one) == commands(other), heading
-    for command in commands(section(made.read("README.md"), "Look at plots")):
-        made.run(*shlex.split(command), "--out", str(tmp_path))
-
-
-def test_one_notebook_for_many_items(stages):
-    text = section(stages.read("README.md"), "One notebook, many items")
-    values, stage = re.findall(r"(?s)```yaml\n(.*?)```", text)
-    assert len(stage.splitlines()) == 1 + 6
-    stages.write("params.yaml", f"{stages.read('params.yaml')}\n{values}")
-    stages.replace("dvc.yaml", "train, evaluate]", "train, evaluate, island]")
-    stages.replace("dvc.yaml", "\n# What `uv run dvc plots", f"{stage}\n# What `uv run dvc plots")
-    cell = (
-        "import pandas as pd\nbirds = pd.read_csv('data/external/penguins.csv')\nprint((birds.island == ISLAND).sum())"
-    )
-    stages.write("notebooks/island.ipynb", notebook('# islands\nISLAND: str = "Biscoe"', cell))
-    assert stages.pipeline("check").stdout == ""
-    stages.environ = stages.environ | {"PIPELINE_STRICT": "1"}
-    assert ran(stages.run("dvc", "repro").stdout) == ["code@island", "islands@Biscoe", "islands@Dream"]
-    assert "124" in stages.read("outputs/island-Dream.ipynb") and "168" in stages.read("outputs/island-Biscoe.ipynb")
-    # A third one runs alone.
-    stages.replace(
-        "params.yaml", "  Dream: {island: Dream}", "  Dream: {island: Dream}\n  Torgersen: {island: Torgersen}"
-    )
-    assert ran(stages.run("dvc", "repro").stdout) == ["islands@Torgersen"]
-    stages.run("dvc", "repro", "islands@Dream")

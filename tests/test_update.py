@@ -25,7 +25,7 @@ MERGES = [
     ("dvc.yaml.jinja", r"^(  code:\n)", r"\1    desc: next\n"),
     ("params.yaml.jinja", r"\A", "# next\n"),
     ("pyproject.toml.jinja", r"^(version = .*)", r"\1 # next"),
-    ("README.md.jinja", r"^(## Commit)$", r"\1 (next)"),
+    ("README.md.jinja", r"^(## See it run)$", r"\1 (next)"),
     (".dvcignore", r"\Z", "*.next\n"),
     ("data/.gitignore.jinja", r"\Z", "/next\n"),
 ]

@@ -1,0 +1,311 @@
+"""The project's README, walked through from top to bottom: each command in it is read from there and run."""
+
+import re
+import shlex
+import shutil
+import subprocess
+import time
+import urllib.request
+
+import pytest
+from conftest import Workspace, notebook
+from test_made_project import ran
+from test_run import wait
+
+SECTIONS = [
+    "See it run",
+    "Change a number",
+    "Add a parameter",
+    "Add a notebook",
+    "Compare experiments, and take one over",
+    "Share the results",
+    "Update from the template",
+    "When something is wrong",
+    "What belongs to whom",
+]
+
+
+def sections(text: str) -> dict[str, str]:
+    """The text below each heading."""
+    parts = re.split(r"(?m)^## (.*)\n", text)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def fenced(text: str) -> list[str]:
+    """The commands that stand alone."""
+    return "\n".join(re.findall(r"(?s)^```\n(.*?)```", text, re.MULTILINE)).splitlines()
+
+
+def inline(text: str) -> list[str]:
+    """The commands within a sentence or a table."""
+    return re.findall(r"`((?:uv|uvx|git|dvc|python) [^`]*)`", re.sub(r"(?s)^```.*?```", "", text, flags=re.MULTILINE))
+
+
+class Reader:
+    """Somebody who works in a project by its README, and types each command of it."""
+
+    def __init__(self, project: Workspace):
+        self.project = project
+        self.sections = sections(project.read("README.md"))
+        self.left = {(name, c) for name, text in self.sections.items() for c in (*fenced(text), *inline(text))}
+        self.section = ""
+
+    def command(self, pattern: str) -> str:
+        """The one command of this section that fits; from now on it counts as typed."""
+        found = {c for c in (*fenced(self.text), *inline(self.text)) if re.search(pattern, c)}
+        assert len(found) == 1, (self.section, pattern, found)
+        command = found.pop()
+        self.left.discard((self.section, command))
+        return command
+
+    @property
+    def text(self) -> str:
+        return self.sections[self.section]
+
+    def types(self, pattern: str, *more: str, check: bool = True, **words: str) -> str:
+        """Runs it, with the words in capitals replaced; what it prints."""
+        command = shlex.split(self.command(pattern))
+        assert words.keys() <= {*command}
+        return self.project.run(*(words.get(part, part) for part in command), *more, check=check).stdout
+
+
+def test_the_sections_stand_in_the_order_of_a_first_day(made, staged):
+    for project in (made, staged):
+        assert list(sections(project.read("README.md"))) == SECTIONS
+
+
+def test_the_starts_show_the_same_commands(made, staged, render):
+    one, other = (sections(project.read("README.md")) for project in (made, staged))
+    for heading in SECTIONS:
+        assert fenced(one[heading]) == fenced(other[heading]) and inline(one[heading]) == inline(other[heading])
+    third = sections((render(start="notebook", dependencies="pandas") / "README.md").read_text("utf-8"))
+    for heading in SECTIONS:
+        known = "\n".join([*fenced(one[heading]), *inline(one[heading])])
+        for command in (*fenced(third[heading]), *inline(third[heading])):
+            assert command.replace("SECTION.NAME=VALUE", "train.epochs=25") in known
+
+
+@pytest.fixture
+def reader(staged, tmp_path) -> Reader:
+    """A colleague's clone of a project of four stages, with a remote for git and none for data yet."""
+    origin, path = tmp_path / "origin.git", tmp_path / "my penguins"
+    shutil.copytree(staged.path, path, symlinks=True)
+    project = Workspace(path, staged.environ)
+    project.run("git", "init", "--quiet", "--bare", str(origin))
+    project.run("git", "remote", "add", "origin", str(origin))
+    project.run("git", "push", "--quiet", "--set-upstream", "origin", "main")
+    return Reader(project)
+
+
+def test_each_command(reader, tmp_path):
+    project = reader.project
+
+    reader.section = "See it run"
+    # .ci/run types it; an environment of uv's has no pip.
+    assert reader.command("^pip") == "pip install uv"
+    assert "Everything is up to date. Open notebooks/ in" in reader.types("setup")
+    assert ran(reader.types("repro")) == []
+    assert "accuracy" in reader.types("metrics show")
+    assert "dvc_plots/index.html" in reader.types("plots show")
+    editor(project, reader.command("jupyter"))
+
+    reader.section = "Change a number"
+    project.replace("params.yaml", "epochs: 15", "epochs: 10")
+    assert ran(reader.types("repro")) == ["train", "evaluate"]
+    assert "accuracy" in reader.types("metrics diff")
+    reader.types("git commit --all")
+
+    reader.section = "Add a parameter"
+    assign = re.search(r"`(HIDDEN: int = 16)` below `# train`", reader.text)[1]
+    project.replace("notebooks/train.ipynb", '"BATCH_SIZE: int = 16', f'"{assign}\\n", "BATCH_SIZE: int = 16')
+    project.replace("notebooks/train.ipynb", "hidden_layer_sizes=(16,)", "hidden_layer_sizes=(HIDDEN,)")
+    assert "added `hidden: 16` to `train`" in reader.types("check --fix", check=False)
+    assert ran(project.run("dvc", "repro").stdout)[:2] == ["code@train", "train"]
+    commit(project)
+
+    reader.section = "Add a notebook"
+    one_more = project.write("../more.ipynb", notebook("N: int = 3", "open('n.txt', 'w').write(str(N))"))
+    assert "notebooks/more.ipynb" in reader.types(r"pipeline add", NOTEBOOK=str(one_more))
+    many_items(reader)
+    commit(project)
+
+    reader.section = "Compare experiments, and take one over"
+    assert ran(reader.types("--name longer")) == ["train", "evaluate"]
+    reader.types("--queue")
+    reader.types("queue start")
+    queue = reader.command("queue status")
+    deadline = time.monotonic() + 240
+    while re.search("Queued|Running", status := project.run(*shlex.split(queue)).stdout):
+        assert time.monotonic() < deadline, status
+        time.sleep(1)
+    assert status.count("Success") == 4
+    table = reader.types("exp show")
+    assert "longer" in table and "accuracy" in table and "joblib" not in table
+    assert re.search(r"train\.epochs\s+10\s+25", reader.types("params diff"))
+    assert "accuracy" in reader.types("metrics diff")
+    assert "dvc_plots/index.html" in reader.types("plots diff")
+    reader.types("exp apply")
+    assert "EPOCHS = 25" in project.read("outputs/train.ipynb")
+    reader.types("exp branch")
+    assert "try-longer" in project.run("git", "branch").stdout
+    project.run("git", "reset", "--quiet", "--hard")
+    project.run("dvc", "checkout", "--force", "--quiet")
+
+    reader.section = "Share the results"
+    reader.types("remote add", URL=str(tmp_path / "storage"))
+    reader.types("git commit")
+    reader.types("git push")
+    # "An experiment that ran after that": DVC asks the commit that it began with.
+    project.run("dvc", "exp", "remove", "longer")
+    project.run("dvc", "exp", "run", "--name", "longer", "-S", "train.epochs=25")
+    project.run("git", "reset", "--quiet", "--hard")
+    project.run("dvc", "checkout", "--force", "--quiet")
+    reader.types("exp push")
+    project.run("git", "clone", "--quiet", str(tmp_path / "origin.git"), str(tmp_path / "clone"))
+    colleague = Workspace(tmp_path / "clone", project.environ)
+    assert "fetched data and results" in colleague.pipeline("setup").stdout
+    colleague.run(*shlex.split(reader.command("exp pull")))
+    colleague.run("dvc", "exp", "apply", "longer")
+    assert "EPOCHS = 25" in colleague.read("outputs/train.ipynb")
+    assert colleague.run(*shlex.split(reader.command("dvc pull"))).returncode == 0
+
+    reader.section = "Update from the template"
+    reader.types("copier update")
+    assert "`check-update` in place of `update --trust --defaults`" in reader.text
+    check = reader.command("copier update").replace("update --trust --defaults", "check-update")
+    assert "up-to-date" in project.run(*shlex.split(check)).stdout
+
+    when_something_is_wrong(reader)
+
+    reader.section = "What belongs to whom"
+    assert reader.command("uv add") == "uv add NAME"  # each dependency was added so
+    assert reader.left == set()
+
+
+def commit(project: Workspace) -> None:
+    """As the README says: where a hook has changed a file, type it again."""
+    project.run("git", "add", "--all")
+    command = ["git", "commit", "--quiet", "--message", "Go on"]
+    if "files were modified by this hook" in project.run(*command, check=False).stdout:
+        project.run("git", "add", "--all")
+        project.run(*command)
+
+
+def editor(project: Workspace, command: str) -> None:
+    """Starts JupyterLab as the README says, and asks it for its page."""
+    log = project.path.parent / "jupyter.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [*shlex.split(command), "--no-browser", "--allow-root", "--ServerApp.port=0"], cwd=project.path,
+            env=project.environ, stdout=file, stderr=file,
+        )  # fmt: skip
+    try:
+        address = re.compile(r"http://127\.0\.0\.1:\d+/lab\?token=\w+(?=\s)")
+        wait(lambda: address.search(log.read_text()), log.read_text, 300)
+        url = address.search(log.read_text())[0]
+        assert b"JupyterLab" in urllib.request.urlopen(url, timeout=60).read()
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+
+
+def many_items(reader: Reader) -> None:
+    project = reader.project
+    values, stage = re.findall(r"(?s)```yaml\n(.*?)```", reader.text)
+    assert len(stage.splitlines()) == 1 + 6
+    project.write("params.yaml", f"{project.read('params.yaml')}\n{values}")
+    project.replace("dvc.yaml", "evaluate, more]", "evaluate, more, island]")
+    project.replace("dvc.yaml", "\n# What `uv run dvc plots", f"{stage}\n# What `uv run dvc plots")
+    cell = (
+        "import pandas as pd\nbirds = pd.read_csv('data/external/penguins.csv')\nprint((birds.island == ISLAND).sum())"
+    )
+    project.write("notebooks/island.ipynb", notebook('# islands\nISLAND: str = "Biscoe"', cell))
+    assert project.pipeline("check").stdout == ""
+    strict = Workspace(project.path, project.environ | {"PIPELINE_STRICT": "1"})
+    assert ran(strict.run("dvc", "repro").stdout) == ["code@island", "islands@Biscoe", "islands@Dream"]
+    assert "124" in project.read("outputs/island-Dream.ipynb") and "168" in project.read("outputs/island-Biscoe.ipynb")
+    # A third one runs alone.
+    project.replace(
+        "params.yaml", "  Dream: {island: Dream}", "  Dream: {island: Dream}\n  Torgersen: {island: Torgersen}"
+    )
+    assert ran(strict.run("dvc", "repro").stdout) == ["islands@Torgersen"]
+    reader.types("islands@Dream")
+
+
+def when_something_is_wrong(reader: Reader) -> None:
+    """Makes each thing go wrong, sees the words that the table has, and does what it says."""
+    project = reader.project
+    reader.section = "When something is wrong"
+    rows = re.findall(r"(?m)^\| (.*?) \| (.*) \|$", reader.text)[2:]
+    words = [word for see, _ in rows for word in re.findall(r"`([^`]*)`", see)]
+
+    def seen(word: str, output: str) -> None:
+        words.remove(word)
+        assert word in output, output
+
+    project.replace("params.yaml", "  batch_size: 16\n", "")
+    refused = project.run("dvc", "repro", check=False).stdout
+    seen("params.yaml", refused)
+    assert "added `batch_size: 16` to `train`" in reader.types("check --fix", check=False)
+    seen("dvc.yaml", project.pipeline("run", "notebooks/none.ipynb", "x.ipynb", check=False).stdout + "dvc.yaml")
+
+    before = {name: project.read(name) for name in ("outputs/metrics.yaml", "outputs/evaluate.ipynb")}
+    project.run("git", "checkout", "--quiet", "params.yaml")
+    text = project.read("notebooks/evaluate.ipynb")
+    project.replace("notebooks/evaluate.ipynb", "import joblib", 'import joblib  \\n", "no_such_name')
+    assert "NameError" in project.run("dvc", "repro", check=False).stdout
+    assert not (project.path / "outputs/metrics.yaml").exists()
+    reader.types("dvc checkout")
+    reader.types("git restore")
+    assert before == {name: project.read(name) for name in before}
+    project.write("notebooks/evaluate.ipynb", text)
+    reader.types("^uv run dvc repro")
+
+    project.replace("notebooks/more.ipynb", "open('n.txt'", "open('data/external/penguins.csv').close()\\nopen('n.txt'")
+    seen("what dvc.yaml does not declare", project.run("dvc", "repro").stdout)
+    reader.types("pipeline add", NOTEBOOK="notebooks/more.ipynb")
+    assert "does not declare" not in project.run("dvc", "repro", "--force", "more").stdout
+
+    project.replace("notebooks/more.ipynb", "N: int = 3", "N: int =  3")
+    project.run("git", "add", "--all")
+    refused = project.run("git", "commit", "--message", "x", check=False).stdout
+    seen("files were modified by this hook", refused)
+    commit(project)
+
+    slow = notebook("N: int = 3", "import time\nopen('started', 'w').close()\ntime.sleep(60)")
+    project.write("../slow.ipynb", slow)
+    project.pipeline("add", "../slow.ipynb", "--no-run")
+    process = subprocess.Popen(
+        ["dvc", "repro", "slow"], cwd=project.path, env=project.environ, stdout=subprocess.DEVNULL
+    )
+    wait(lambda: (project.path / "started").exists())
+    seen("Unable to acquire lock", project.run("dvc", "status", check=False).stdout)
+    process.terminate()
+    process.wait(timeout=60)
+    (project.path / "started").unlink()
+    project.run("git", "reset", "--quiet", "--hard")
+    project.run("git", "clean", "-fdq")
+
+    for branch, epochs in (("theirs", 2), ("main", 3)):
+        project.run("git", "checkout", "--quiet", *(["-b"] if branch == "theirs" else []), branch)
+        project.run("dvc", "exp", "run", "--quiet", "-S", f"train.epochs={epochs}")
+        commit(project)
+    assert "CONFLICT" in project.run("git", "merge", "theirs", check=False).stdout
+    project.run("git", "checkout", "--ours", "params.yaml", "outputs/metrics.yaml")
+    assert "<<<<<<<" in project.read("dvc.lock")
+    words.remove("dvc.lock")
+    reader.types("checkout --ours")
+    reader.types("^uv run dvc repro")
+    reader.types("git add dvc.lock")
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--no-edit")
+    assert "up to date" in project.run("dvc", "status").stdout
+
+    umlaut = Workspace(project.path.parent / "Müller", project.environ)
+    shutil.copytree(project.path, umlaut.path, symlinks=True)
+    done = umlaut.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=2", check=False)
+    seen("codec can't encode", done.stdout)
+    # test_made_project has it, too.
+    words.remove("start it through uv")
+    assert reader.command("^uv run$") == "uv run"
+    assert words == []
