@@ -350,6 +350,30 @@ def test_a_changed_answer_changes_what_it_governs(copy, version, start):
     ]  # fmt: skip
 
 
+@each_release
+def test_a_remote_by_an_answer_changes_what_it_governs(copy, version):
+    project = copy(version)
+    project.update(NOW)
+    project.write("params.yaml", project.read("params.yaml") + "\nmine: # a comment of mine\n  depth: 4\n")
+    project.substitute("pyproject.toml", r"^(dependencies = \[)$", r'\1\n    "attrs>=25",')
+    project.substitute("README.md", r"^# .*$", "# My own title")
+    project.write("notebooks/scratch.ipynb", notebook("X = 1", "X"))
+    project.commit()
+    before = project.files()
+    project.update(NOW, "--data", "remote=s3", "--data", "remote_url=s3://bucket/path")
+    after = project.files()
+    changed = [name for name in before.keys() | after.keys() if before.get(name) != after.get(name)]
+    assert sorted(changed) == [".copier-answers.yml", ".dvc/config", "README.md", "pyproject.toml"]
+    added = "    remote = storage\n['remote \"storage\"']\n    url = s3://bucket/path\n"
+    assert after[".dvc/config"].decode() == before[".dvc/config"].decode() + added
+    assert after["pyproject.toml"] == before["pyproject.toml"].replace(b'"dvc>=', b'"dvc[s3]>=')
+    shared = re.compile(rb"^## Share the results$.*?^(?=## )", re.M | re.S)
+    assert shared.sub(b"", after["README.md"]) == shared.sub(b"", before["README.md"])
+    project.commit()
+    project.update(NOW, "--data", "remote=none")
+    assert project.files() == before
+
+
 def test_errors_are_in_the_readme(copy):
     """What Copier says where an update cannot be: README has the words, and what to do."""
     readme = re.sub(r"\s+", " ", (TEMPLATE / "README.md").read_text("utf-8"))
