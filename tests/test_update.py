@@ -286,6 +286,7 @@ def test_a_conflict_is_seen_refused_and_mended_as_the_message_says(conflict, ver
         "git diff --name-only --diff-filter=U",
         "git checkout --ours FILE",
         "git checkout --theirs FILE",
+        "uv sync",
         "git add --all",
         "uv run dvc status",
         'git commit -m "Update the template"',
