@@ -1,17 +1,29 @@
 """`remote`: where data and results go, from the question to a colleague's clone."""
 
+import getpass
+import os
 import re
 import runpy
+import shlex
+import shutil
+import socket
 import subprocess
 import sys
+import time
 import tomllib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
+import boto3
+import psutil
 import pytest
 from conftest import TEMPLATE, Workspace
 from copier.errors import UserMessageError
 from hypothesis import given
 from hypothesis import strategies as st
+from moto.server import ThreadedMotoServer
 
 problem = runpy.run_path(str(TEMPLATE / "extensions" / "remotes.py"))["remote_problem"]
 
@@ -268,3 +280,184 @@ def test_an_answer_that_no_longer_fits_is_refused_in_one_line(rendered):
     assert rendered.read(".dvc/config") == "[core]\n    analytics = false\n    autostage = true\n"
     assert "remote: none\n" in rendered.read(".copier-answers.yml")
     assert "remote_" not in rendered.read(".copier-answers.yml")
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The real thing
+# ---------------------------------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Store:
+    """A remote that is there: the answers, a person's secrets as variables, and those that README's commands keep."""
+
+    answers: dict[str, str]
+    environ: dict[str, str] = field(default_factory=dict)
+    words: dict[str, str] = field(default_factory=dict)
+
+
+@pytest.fixture(scope="module")
+def anew(made, tmp_path_factory) -> Workspace:
+    """The variables of a machine on which nobody has logged in anywhere, with an environment that each project adds to."""
+    home, environment = tmp_path_factory.mktemp("home"), tmp_path_factory.mktemp("environment") / "venv"
+    uv = os.environ.get("UV") or shutil.which("uv")
+    of_uv = {f"UV_{name.upper()}": made.run(uv, *words.split()).stdout.strip() for name, words in
+             {"cache_dir": "cache dir", "python_install_dir": "python dir"}.items()}  # fmt: skip
+    environ = {name: value for name, value in made.environ.items() if not re.match("(AWS|AZURE|GOOGLE|SSH)_", name)}
+    path = environ["PATH"].split(os.pathsep)[1:]
+    scripts = environment / ("Scripts" if os.name == "nt" else "bin")
+    return Workspace(
+        home,
+        environ
+        | of_uv
+        | {
+            "HOME": str(home),
+            "USERPROFILE": str(home),
+            "AWS_EC2_METADATA_DISABLED": "true",
+            "NO_PROXY": "127.0.0.1",
+            "UV_PROJECT_ENVIRONMENT": str(environment),
+            "PATH": os.pathsep.join([str(scripts), *path]),
+        },
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+@contextmanager
+def serving(command: list[str], port: int, log: Path) -> Iterator[None]:
+    """Runs a server until it is no longer needed; skips where it does not come up."""
+    with log.open("w") as file:
+        process = psutil.Popen(command, stdin=subprocess.DEVNULL, stdout=file, stderr=subprocess.STDOUT, cwd=log.parent)
+    try:
+        until = time.monotonic() + 240
+        while True:
+            try:
+                socket.create_connection(("127.0.0.1", port), timeout=1).close()
+                break
+            except OSError:
+                if process.poll() is not None or time.monotonic() > until:
+                    pytest.skip(f"{command[0]} does not serve: {log.read_text()[-500:]}")
+                time.sleep(0.1)
+        yield
+    finally:
+        for one in [*process.children(recursive=True), process] if process.is_running() else []:
+            one.kill()
+        process.wait()
+
+
+@pytest.fixture
+def local(tmp_path) -> Store:
+    return Store({"remote_url": "../store"}, words={"PATH": str(tmp_path / "store")})
+
+
+@pytest.fixture
+def s3() -> Iterator[Store]:
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    endpoint = "http://{}:{}".format(*server.get_host_and_port())
+    boto3.client(
+        "s3", endpoint_url=endpoint, aws_access_key_id="AKID", aws_secret_access_key="wJal", region_name="us-east-1"
+    ).create_bucket(Bucket="bucket")
+    yield Store(
+        {"remote_url": "s3://bucket/a/path", "remote_endpoint": endpoint},
+        {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "wJal"},
+        {"KEY_ID": "AKID", "SECRET": "wJal"},
+    )
+    server.stop()
+
+
+@pytest.fixture
+def gs(tmp_path) -> Iterator[Store]:
+    """An emulator, which lets everybody in: that DVC finds Google's credentials is not tested here."""
+    port = free_port()
+    command = ["-m", "gcp_storage_emulator", "start", "--host=127.0.0.1", f"--port={port}"]
+    command += ["--in-memory", "--default-bucket=bucket"]
+    with serving([sys.executable, *command], port, tmp_path / "gs.log"):
+        yield Store({"remote_url": "gs://bucket/a/path"}, {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"})
+
+
+@pytest.fixture
+def azure(tmp_path, anew) -> Iterator[Store]:
+    if not (npx := shutil.which("npx")):
+        pytest.skip("Azurite needs npx, of Node.js")
+    port = free_port()
+    # The last one that Node.js 20 runs, too.
+    command = [npx, "--yes", "--package", "azurite@3.35.0", "azurite-blob", "--silent", "--disableTelemetry"]
+    command += ["--skipApiVersionCheck", "--inMemoryPersistence", "--blobPort", str(port)]
+    # The one account that Azurite has, with the key that its documentation names.
+    account, key = (
+        "devstoreaccount1",
+        "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw==",
+    )
+    connection = f"DefaultEndpointsProtocol=http;AccountName={account};AccountKey={key};BlobEndpoint=http://127.0.0.1:{port}/{account};"
+    with serving(command, port, tmp_path / "azurite.log"):
+        make = "import sys; from azure.storage.blob import ContainerClient as C; C.from_connection_string(*sys.argv[1:]).create_container()"
+        anew.run("uv", "run", "--no-project", "--with", "azure-storage-blob", "python", "-c", make, connection, "box")
+        yield Store(
+            {"remote_url": "azure://box/a/path", "remote_account": account},
+            {"AZURE_STORAGE_CONNECTION_STRING": connection},
+            {"STRING": connection},
+        )
+
+
+@pytest.fixture
+def ssh(tmp_path) -> Iterator[Store]:
+    """A server on this machine, for the person who runs the tests, with keys of its own."""
+    sshd = shutil.which("sshd", path=os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/usr/local/sbin"]))
+    if os.name == "nt" or not sshd or not shutil.which("ssh-keygen"):
+        pytest.skip("there is no sshd here: it is in Debian's openssh-server")
+    for name in ("host", "home/.ssh/id_ed25519"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        subprocess.run(["ssh-keygen", "-q", "-t", "ed25519", "-N", "", "-f", str(tmp_path / name)], check=True)
+    port = free_port()
+    configuration = f"""
+        Port {port}
+        ListenAddress 127.0.0.1
+        HostKey {tmp_path}/host
+        AuthorizedKeysFile {tmp_path}/home/.ssh/id_ed25519.pub
+        PidFile none
+        StrictModes no
+        UsePAM no
+        PasswordAuthentication no
+        KbdInteractiveAuthentication no
+        PermitRootLogin yes
+        Subsystem sftp internal-sftp
+    """
+    (tmp_path / "sshd_config").write_text(configuration)
+    with serving([sshd, "-D", "-e", "-f", str(tmp_path / "sshd_config")], port, tmp_path / "sshd.log"):
+        yield Store(
+            {"remote_url": f"ssh://{getpass.getuser()}@127.0.0.1:{port}{tmp_path}/store"},
+            {"HOME": str(tmp_path / "home")},
+            {"FILE": str(tmp_path / "home" / ".ssh" / "id_ed25519")},
+        )
+
+
+@pytest.mark.parametrize("remote", ["local", "s3", "gs", "azure", "ssh"])
+def test_a_clone_has_data_and_results(render, project, anew, tmp_path, request, remote):
+    """Pushed with secrets that the environment has; fetched with those that README's commands keep for one checkout."""
+    store = request.getfixturevalue(remote)
+    rendered = render("rendered", project_name=project.path.name, remote=remote, **store.answers)
+    for name in (".copier-answers.yml", ".dvc/config", "README.md", "pyproject.toml"):
+        shutil.copy2(rendered / name, project.path / name)
+    project.environ = anew.environ | store.environ
+    project.run("uv", "lock", "--quiet")
+    commit(project)
+    assert "pushed" in project.run("uv", "run", "--quiet", "dvc", "push").stdout
+
+    there = Workspace(tmp_path / "elsewhere" / "clone", anew.environ | (store.environ if remote == "gs" else {}))
+    project.run("git", "clone", "--quiet", ".", str(there.path))
+    section = re.search(r"^## Share the results$.*?^(?=## )", there.read("README.md"), re.M | re.S)[0]
+    commands = [line for block in re.findall(r"```\n(.*?)```", section, re.S) for line in block.splitlines()]
+    assert commands and all(command.startswith("uv run dvc remote modify --local storage ") for command in commands)
+    for command in commands if store.words else []:
+        there.run(*(store.words.get(word, word) for word in shlex.split(command)))
+    there.run("uv", "run", "--quiet", "dvc", "pull")
+    assert there.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
+    assert "Cache and remote 'storage' are in sync.\n" in there.run("dvc", "status", "--cloud").stdout
+    assert there.run("git", "status", "--porcelain").stdout == ""
+    for name in ("data/external/penguins.csv", "outputs/penguins.ipynb", "outputs/model.joblib"):
+        assert (there.path / name).read_bytes() == (project.path / name).read_bytes()
