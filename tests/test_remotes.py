@@ -1,6 +1,7 @@
 """`remote`: where data and results go, from the question to a colleague's clone."""
 
 import getpass
+import json
 import os
 import re
 import runpy
@@ -9,18 +10,22 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
 import time
 import tomllib
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
-import boto3
 import psutil
 import pytest
 from conftest import TEMPLATE, Workspace
 from copier.errors import UserMessageError
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from hypothesis import given
 from hypothesis import strategies as st
 from moto.server import ThreadedMotoServer
@@ -289,11 +294,14 @@ def test_an_answer_that_no_longer_fits_is_refused_in_one_line(rendered):
 
 @dataclass
 class Store:
-    """A remote that is there: the answers, a person's secrets as variables, and those that README's commands keep."""
+    """A remote that is there: the answers, a person's secrets as variables, what stands for the words of README's
+    commands, and variables that only say where the server is.
+    """
 
     answers: dict[str, str]
     environ: dict[str, str] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
+    place: dict[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -359,9 +367,7 @@ def s3() -> Iterator[Store]:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     endpoint = "http://{}:{}".format(*server.get_host_and_port())
-    boto3.client(
-        "s3", endpoint_url=endpoint, aws_access_key_id="AKID", aws_secret_access_key="wJal", region_name="us-east-1"
-    ).create_bucket(Bucket="bucket")
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT")).close()
     yield Store(
         {"remote_url": "s3://bucket/a/path", "remote_endpoint": endpoint},
         {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "wJal"},
@@ -372,12 +378,39 @@ def s3() -> Iterator[Store]:
 
 @pytest.fixture
 def gs(tmp_path) -> Iterator[Store]:
-    """An emulator, which lets everybody in: that DVC finds Google's credentials is not tested here."""
-    port = free_port()
-    command = ["-m", "gcp_storage_emulator", "start", "--host=127.0.0.1", f"--port={port}"]
-    command += ["--in-memory", "--default-bucket=bucket"]
-    with serving([sys.executable, *command], port, tmp_path / "gs.log"):
-        yield Store({"remote_url": "gs://bucket/a/path"}, {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}"})
+    """An emulator lets everybody in: that each of two service accounts gets its token is what this looks at."""
+    asked = set()
+
+    class Tokens(BaseHTTPRequestHandler):
+        def do_POST(self):
+            asked.add(self.path)
+            self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.send_header("Content-Type", "application/json")
+            self.end_headers()
+            self.wfile.write(b'{"access_token": "token", "expires_in": 3600, "token_type": "Bearer"}')
+
+        def log_message(self, *_):
+            pass
+
+    key = rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    tokens, port = ThreadingHTTPServer(("127.0.0.1", 0), Tokens), free_port()
+    threading.Thread(target=tokens.serve_forever, daemon=True).start()
+    for name in ("variable", "file"):
+        account = {"type": "service_account", "client_email": f"{name}@example.com", "private_key": key.decode()}
+        account["token_uri"] = f"http://127.0.0.1:{tokens.server_port}/{name}"
+        (tmp_path / name).write_text(json.dumps(account))
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host=127.0.0.1", f"--port={port}"]
+    with serving([*command, "--in-memory", "--default-bucket=bucket"], port, tmp_path / "gs.log"):
+        yield Store(
+            {"remote_url": "gs://bucket/a/path"},
+            {"GOOGLE_APPLICATION_CREDENTIALS": str(tmp_path / "variable")},
+            {"FILE": str(tmp_path / "file")},
+            # The second: no question to Google itself, where no emulator answers, of what kind the bucket is.
+            {"STORAGE_EMULATOR_HOST": f"http://127.0.0.1:{port}", "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT": "false"},
+        )
+    tokens.shutdown()
+    assert asked == {"/variable", "/file"}
 
 
 @pytest.fixture
@@ -443,17 +476,17 @@ def test_a_clone_has_data_and_results(render, project, anew, tmp_path, request, 
     rendered = render("rendered", project_name=project.path.name, remote=remote, **store.answers)
     for name in (".copier-answers.yml", ".dvc/config", "README.md", "pyproject.toml"):
         shutil.copy2(rendered / name, project.path / name)
-    project.environ = anew.environ | store.environ
+    project.environ = anew.environ | store.place | store.environ
     project.run("uv", "lock", "--quiet")
     commit(project)
     assert "pushed" in project.run("uv", "run", "--quiet", "dvc", "push").stdout
 
-    there = Workspace(tmp_path / "elsewhere" / "clone", anew.environ | (store.environ if remote == "gs" else {}))
+    there = Workspace(tmp_path / "elsewhere" / "clone", anew.environ | store.place)
     project.run("git", "clone", "--quiet", ".", str(there.path))
     section = re.search(r"^## Share the results$.*?^(?=## )", there.read("README.md"), re.M | re.S)[0]
     commands = [line for block in re.findall(r"```\n(.*?)```", section, re.S) for line in block.splitlines()]
     assert commands and all(command.startswith("uv run dvc remote modify --local storage ") for command in commands)
-    for command in commands if store.words else []:
+    for command in commands:
         there.run(*(store.words.get(word, word) for word in shlex.split(command)))
     there.run("uv", "run", "--quiet", "dvc", "pull")
     assert there.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
