@@ -363,17 +363,37 @@ def local(tmp_path) -> Store:
 
 
 @pytest.fixture
-def s3() -> Iterator[Store]:
+def endpoint() -> Iterator[str]:
+    """A store that works like S3, with a bucket."""
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     endpoint = "http://{}:{}".format(*server.get_host_and_port())
     urllib.request.urlopen(urllib.request.Request(f"{endpoint}/bucket", method="PUT")).close()
-    yield Store(
+    yield endpoint
+    server.stop()
+
+
+@pytest.fixture
+def s3(endpoint) -> Store:
+    return Store(
         {"remote_url": "s3://bucket/a/path", "remote_endpoint": endpoint},
         {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "wJal"},
         {"KEY_ID": "AKID", "SECRET": "wJal"},
     )
-    server.stop()
+
+
+@pytest.fixture
+def s3_profile(endpoint, tmp_path) -> Store:
+    """Two persons with credentials: one under the profile's name, and one under another."""
+    for name in ("team", "mine"):
+        (tmp_path / name).write_text(f"[{name}]\naws_access_key_id = AKID\naws_secret_access_key = wJal\n")
+    # Another path: all of moto's servers in one process have the same content.
+    return Store(
+        {"remote_url": "s3://bucket/another/path", "remote_endpoint": endpoint, "remote_profile": "team"},
+        {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "team")},
+        {"NAME": "mine"},
+        {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "mine")},
+    )
 
 
 @pytest.fixture
@@ -475,11 +495,12 @@ def ssh(tmp_path) -> Iterator[Store]:
         )
 
 
-@pytest.mark.parametrize("remote", ["local", "s3", "gs", "azure", "ssh"])
-def test_a_clone_has_data_and_results(render, project, anew, tmp_path, request, remote):
+@pytest.mark.parametrize("kind", ["local", "s3", "s3_profile", "gs", "azure", "ssh"])
+def test_a_clone_has_data_and_results(render, project, anew, tmp_path, request, kind):
     """Pushed with secrets that the environment has; fetched with those that README's commands keep for one checkout."""
-    store = request.getfixturevalue(remote)
-    rendered = render("rendered", project_name=project.path.name, remote=remote, **store.answers)
+    store = request.getfixturevalue(kind)
+    answers = {"project_name": project.path.name, "remote": kind.partition("_")[0], **store.answers}
+    rendered = render("rendered", **answers)
     for name in (".copier-answers.yml", ".dvc/config", "README.md", "pyproject.toml"):
         shutil.copy2(rendered / name, project.path / name)
     project.environ = anew.environ | store.place | store.environ
