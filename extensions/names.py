@@ -1,11 +1,35 @@
-"""Jinja filters for names: of the folder that a project lies in, of its package, and of the place of its template."""
+"""Jinja filters for names: of the project, of the folder that a project lies in, of its package, and of the place of its template."""
 
+import json
 import re
 import unicodedata
 from pathlib import Path, PurePath
 
+from copier.errors import UserMessageError
 from jinja2 import Environment
 from jinja2.ext import Extension
+
+
+def name_problem(name: object) -> str:
+    """Why a project cannot have this name, in one line; empty where it can: it becomes a heading, and a string in TOML."""
+    name = str(name)  # as Copier takes it: a data file may have a number
+    if name.strip() and not re.search(r'["\\\n]', name):
+        return ""
+    return (
+        f"{json.dumps(name, ensure_ascii=False)} cannot be a name: write one line without quotes and backslashes, "
+        'as in "Penguins".'
+    )
+
+
+def refuse(problem: str) -> bool:
+    """Lets pass an answer that has no problem.
+
+    Raises:
+        UserMessageError: it has one; Copier ends with this one line.
+    """
+    if problem:
+        raise UserMessageError(problem)
+    return True
 
 
 def folder_name(path: PurePath) -> str:
@@ -40,4 +64,6 @@ class Names(Extension):
         environment.filters["folder_name"] = folder_name
         environment.filters["from_anywhere"] = from_anywhere
         environment.filters["is_file"] = is_file
+        environment.filters["name_problem"] = name_problem
         environment.filters["package_name"] = package_name
+        environment.filters["refuse"] = refuse
