@@ -48,11 +48,23 @@ LIFTS = {
             "last = 2\nprint(last, unused_twice)\nunused = 5",
         ),
         [
-            "# Title", "%matplotlib inline\nimport numpy as np", "# how often\nepochs = 3\n\nrate: float = 0.1  # of learning",
+            "# Title", "%matplotlib inline\nimport numpy as np", "epochs = 3  # how often\n\nrate: float = 0.1  # of learning",
             "for i in range(epochs):\n    last = 1", "model = fit(rate)\nresults = []\nresults.append(model)",
             "last = 2\nprint(last, unused_twice)\nunused = 5",
         ], 2,
         ["x.ipynb: cell 3: new, tagged `parameters`, with epochs, rate"],
+    ),
+    "below headings": (
+        untagged("# train\nepochs = 3\nrate = 0.1\nfit(epochs, rate)", "# 2. Then what is seen of it\nlimit = 5\nprint(limit)"),
+        [
+            "# 2. Then what is seen of it\nlimit = 5\n\n# train\nepochs = 3\nrate = 0.1", "fit(epochs, rate)", "print(limit)",
+        ], 0,
+        ["x.ipynb: cell 1: new, tagged `parameters`, with epochs, rate, limit"],
+    ),
+    "no parameters": (
+        untagged("query = '''\nselect *\n'''\nempty = ''", "API_KEY = 'x'", "depth = 3", "f(query, empty, API_KEY, depth)"),
+        ["query = '''\nselect *\n'''\nempty = ''", "API_KEY = 'x'", "depth = 3", "f(query, empty, API_KEY, depth)"], 2,
+        ["x.ipynb: cell 3: tagged `parameters`"],
     ),
     "below imports in one cell": (
         untagged("import os\n\nN = 3\nprint(N)\ndef f():\n    x = 1"),
@@ -74,8 +86,10 @@ LIFTS = {
         ["N = 3", "N"], 0, ["x.ipynb: cell 1: changed its tag `Parameters` to `parameters`"],
     ),
     "suggestions": (
-        notebook("N = 3", "fit(x, epochs=10, batch_size=120, verbose=True)\nsplit(test_size=-0.2, loss='mse')"),
-        ["N = 3", "fit(x, epochs=10, batch_size=120, verbose=True)\nsplit(test_size=-0.2, loss='mse')"], 0,
+        notebook("N = 3", "fit(x, epochs=10, batch_size=120, verbose=True)\nsplit(test_size=-0.2, loss='mse')",
+                 "plot(alpha=0.5, fontsize=9)\nf(depth=1)\nf(depth=2)\nRATE = 1\nf(rate=0.1)"),
+        ["N = 3", "fit(x, epochs=10, batch_size=120, verbose=True)\nsplit(test_size=-0.2, loss='mse')",
+         "plot(alpha=0.5, fontsize=9)\nf(depth=1)\nf(depth=2)\nRATE = 1\nf(rate=0.1)"], 0,
         ["x.ipynb: might be parameters, too: epochs=10 (cell 2), batch_size=120 (cell 2), test_size=-0.2 (cell 2): "
          "`--lift epochs,batch_size,test_size` makes them so"],
     ),
@@ -151,6 +165,31 @@ PATHS = {
     "a result": ("df.to_csv('out.csv')\nread('out.csv')", None, {}, set(), {"out.csv"}),
     "a result of before": ("df.to_csv('a.csv')\nread('a.csv')", None, {}, set(), {"a.csv"}),
     "a result outside": ("df.to_csv('../up/new.csv')", "df.to_csv('outputs/new.csv')", {}, set(), {"outputs/new.csv"}),
+    "a mark of a root": ("(here / '.git').exists()", None, {}, set(), set()),
+    "a query": ("pd.read_sql('select * from t', con)", None, {}, set(), set()),
+    "what a mode says": (
+        "h5py.File('./new.h5', 'w')\nZipFile('new.zip', mode='w')\nh5py.File('a.csv')",
+        "h5py.File('./new.h5', 'w')\nZipFile('new.zip', mode='w')\nh5py.File('data/external/a.csv')",
+        {"a.csv": "a.csv"}, {"a.csv"}, {"new.h5", "new.zip"},
+    ),
+    "asked for, then made": (
+        "if not os.path.exists('raw/n.csv'): df.to_csv('raw/n.csv')\nread('raw/n.csv')\nsqlite3.connect('new.db')",
+        None, {}, set(), {"raw/n.csv"},
+    ),
+    "a folder of results that was there": (
+        "os.makedirs('img', exist_ok=True)\nfor n in range(3): fig.savefig(f'img/{n}.png')\ndf.to_csv('raw/' + name)", None, {}, set(), set(),
+    ),
+    "a folder that is made and read": (
+        "os.makedirs('img', exist_ok=True)\nos.listdir('img')",
+        "os.makedirs('data/external/img', exist_ok=True)\nos.listdir('data/external/img')",
+        {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
+    ),
+    "a name that is not told": ("ModelCheckpoint('m_{epoch}.keras')", None, {}, set(), set()),
+    "a program's own": ("p = Path('~/.tool/key.json').expanduser()\np.write_text(key)", None, {}, set(), set()),
+    "a root that is found": (
+        "read(ROOT / 'raw' / 'b.csv').to_csv(ROOT / 'out' / 'n.csv')",
+        "read(ROOT / 'data/external/raw' / 'b.csv').to_csv(ROOT / 'out' / 'n.csv')", {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, {"out/n.csv"},
+    ),
     "a result beside the inputs": (
         "R = Path('raw')\nread(R / 'b.csv').to_csv(R / 'n.csv')\nread(R / 'n.csv')",
         "R = Path('data/external/raw')\nread(R / 'b.csv').to_csv(Path('data/processed/n.csv'))\nread(Path('data/processed/n.csv'))",
@@ -171,6 +210,7 @@ def test_files_come_along(tmp_path, case):
         "up/c.csv",
         "work/img/1.png",
         "work/img/2.png",
+        "work/.git/config",
         "project/x",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
@@ -218,9 +258,15 @@ def test_paths_from_the_root_of_its_repository(tmp_path):
 
 
 def test_what_is_not_there_is_said(tmp_path):
-    found = brought(parse(untagged("1", "pd.read_csv('gone.csv')"), "x.ipynb"), tmp_path / "work", tmp_path / "project")
+    cells = (
+        "1", "pd.read_csv('gone.csv')", "pd.read_csv('gone.csv')\nos.walk('/elsewhere/input')\nread_text('select 1')",
+        "!wget https://example.com/fetched.csv", "pd.read_csv('fetched.csv')", "cd ..",
+    )  # fmt: skip
+    found = brought(parse(untagged(*cells), "x.ipynb"), tmp_path / "work", tmp_path / "project")
     assert found.notes == [
-        "x.ipynb: cell 2: `gone.csv` is not there: put it into data/external, and write its path from the project's root"
+        "x.ipynb: cell 2: `gone.csv` is not there: put it into data/external, and write its path from the project's root",
+        "x.ipynb: cell 3: `/elsewhere/input` is not there: put it into data/external, and write its path from the project's root",
+        "x.ipynb: cell 6, line 1: changes the folder: take that out, and write paths from the project's root",
     ]
 
 
@@ -419,7 +465,8 @@ FAILURES = {
     "syntax": (untagged("N = 1", "open('text/one.txt').read()", "print(N))"), "notebooks/syntax.ipynb: cell 4, line 1: SyntaxError", True),
     "missing": (
         untagged("import nowhere_to_be_found", "1"),
-        "notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, then add it again", True,
+        "notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, then: uv run python -m pipeline add "
+        "notebooks/missing.ipynb\n", True,
     ),
     "r": (notebook("N <- 1", language="R"), "r.ipynb: is a notebook in r: only Python notebooks can be run here", False),
     "json": ("{", "json.ipynb:1: is not a notebook (broken JSON)", False),

@@ -7,7 +7,7 @@ import pytest
 from conftest import notebook
 
 from pipeline import add, setup
-from pipeline.imports import distributions, local, local_files, modules, modules_of
+from pipeline.imports import distributions, local, local_files, modules_of, needed, root
 from pipeline.notebook import parse
 
 
@@ -15,16 +15,19 @@ def found(*cells, folder: Path = Path("nowhere")) -> list[str]:
     return distributions(parse(notebook(*cells), "x.ipynb"), folder)
 
 
-def test_modules_with_the_cell_of_their_first_import():
+def test_what_a_notebook_cannot_do_without():
     cells = (
         {"cell_type": "markdown", "source": "import nothing"},
         "import os, pandas as pd\nfrom sklearn.svm import SVC",
         "%matplotlib inline\ndef later():\n    import joblib.parallel\n    from . import sibling",
         "try:\n    import lightgbm, pandas\nexcept ImportError:\n    import xgboost",
+        "import sys\nif 'google.colab' in sys.modules:\n    from google.colab import drive",
     )
-    assert modules(parse(notebook(*cells), "x.ipynb")) == {
-        "os": 2, "pandas": 2, "sklearn": 2, "joblib": 3, "lightgbm": 4, "xgboost": 4,
-    }  # fmt: skip
+    names = needed(parse(notebook(*cells), "x.ipynb"), Path("nowhere"))
+    assert names == {"os", "sys", "pandas", "sklearn.svm.SVC"}
+    assert [root(name) for name in ("sklearn.svm.SVC", "google.colab.drive", "google.cloud")] == [
+        "sklearn", "google.colab", "google",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -49,10 +52,17 @@ def test_modules_with_the_cell_of_their_first_import():
         ("import numpy\nprint 'two'\nfrom scipy import stats", ["numpy", "scipy"]),
         ("%%writefile helper.py\nimport numpy", []),
         ("%%time\nimport numpy", ["numpy"]),
+        ("import dask.dataframe as dd\nfrom dask.distributed import Client", ["dask[dataframe]", "distributed"]),
+        ("import whisper, pywt", ["openai-whisper", "pywavelets"]),
     ],
 )
 def test_packages_of_imports(source, packages):
     assert found({"source": source}) == packages
+
+
+@pytest.mark.parametrize("made", ["%%writefile helpers.py\nx = 1", "!rm x\n!wget -q https://example.com/helpers.py"])
+def test_a_module_that_the_notebook_makes_is_no_package(made):
+    assert found({"source": made}, "import numpy, helpers\nfrom helpers import x") == ["numpy"]
 
 
 @pytest.mark.parametrize(
@@ -91,7 +101,12 @@ def test_local_modules_are_no_packages_but_theirs_are(tmp_path):
     source = "import sys\nsys.path.insert(0, '../src')\nimport helpers, datasets, utils, broken\nimport space.deep.z"
     assert found(source, folder=folder) == ["datasets", "pyyaml", "requests", "seaborn"]
     files = local_files(parse(notebook("import helpers"), "x.ipynb"), folder)
-    assert files == [folder / "helpers.py", folder / "tools/__init__.py", folder / "tools/x.py"]
+    assert files == {
+        folder / "helpers.py": "helpers.py", folder / "tools/__init__.py": "tools/__init__.py", folder / "tools/x.py": "tools/x.py",
+    }  # fmt: skip
+    # From where Python finds it, wherever that is.
+    files = local_files(parse(notebook("import sys\nsys.path.append('../src')\nimport utils"), "x.ipynb"), folder)
+    assert files == {tmp_path / "src/utils.py": "utils.py"}
 
 
 def test_modules_of_a_file():

@@ -72,11 +72,15 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
 
     # First all that may be refused, then the files.
     found = bring.brought(given, source.resolve().parent, root)
+    _refuse_taken(given, found.outputs, stage)
     modules = {} if inside else _modules(given, source.resolve().parent)
+    if taken := [place for file, place in modules.items() if Path(place).exists() and not _is_copy(place, file)]:
+        raise Refused(f"{taken[0]} is there already, and another file: rename the one that {source.name} imports first")
     if not inside and (found.inputs or found.outputs or modules):
         found.notebook = _starting_in_root(found.notebook, bool(modules))
     lifted = lift.lifted(found.notebook, names)
-    for line in (*found.notes, *lifted.notes):
+    # The numbers of cells are those of the copy, where the one of parameters may be new.
+    for line in (*found.notes, *(line.replace(given.path, target, 1) for line in lifted.notes)):
         print(line)
     for file, place in {**found.copies, **modules}.items():
         _copy(file, root / place)
@@ -91,10 +95,8 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     if stage is None:
         entry = _Entry(_free_name(name or _slug(source.stem)), target)
         entry.params = _written_parameters(notebook, entry.name)
-        entry.deps, entry.outs = (
-            {*found.inputs, *modules.values()},
-            {path for path in found.outputs if not _outside(path)},
-        )
+        entry.deps = _outermost({*found.inputs, *modules.values()})
+        entry.outs = {path for path in found.outputs if not _outside(path)}
         _write_code_stage(entry)
         entry.write()
     else:
@@ -105,11 +107,8 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     project = Project()
     stage = next(each for each in project.stages() if (each.calls("run") or ("",))[0] == target)
     output = stage.calls("run")[1]
-    if missing := _missing_modules(notebook):
-        print(
-            f"{target}: needs what this environment lacks: uv add {' '.join(missing)}, then add it again",
-            file=sys.stderr,
-        )
+    if lacking := _lacking(notebook):
+        print("\n".join(lacking), file=sys.stderr)
         return 1
     exit_code = _run_and_record(project, stage, notebook, output, entry) if run_it else 0
     if exit_code:
@@ -143,13 +142,15 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
     written = {path for path in trace.written if not path.startswith((f"{bring.INPUTS}/", f"{FOLDER}/"))}
     for path in sorted(trace.written - written):
         print(f"{notebook.path}: writes {path}, an input: write it to {bring.WRITTEN_BESIDE_INPUTS} or {bring.RESULTS}")
-    others = {path for each in project.stages() if each.name != stage.name for path in each.outs}
+    others = _results_of_others(stage)
+    taken = {path for path in written if is_covered(path, others)}
+    written -= taken
     deps = by_folder(reads, trace.files - trace.read, (), whole=False)
     outs = by_folder(written, trace.files - trace.written, others, whole=True)
     if entry is not None:
         # A run that failed has not seen all: what the code tells stays.
-        entry.deps = {*deps, *(path for path in entry.deps if exit_code and not is_covered(path, deps))}
-        entry.outs = {*outs, *(path for path in entry.outs if exit_code and not is_covered(path, outs))}
+        entry.deps = _outermost({*deps, *(entry.deps if exit_code else ())})
+        entry.outs = _outermost({*outs, *(entry.outs if exit_code else ())})
         entry.write()
         print(f"{PIPELINE_FILE}: added stage `{entry.name}`")
     else:
@@ -160,22 +161,40 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
             files.write(PIPELINE_FILE, text)
             path = item if isinstance(item, str) else next(iter(item))
             print(f"{PIPELINE_FILE}: added {path} to the `{key}:` of stage `{stage.name}`")
+    _refuse_taken(notebook, taken, stage)
     if exit_code == 0:
         _record(stage)
     return exit_code
 
 
+def _results_of_others(stage: Stage | None) -> dict[str, str]:
+    """The results of all other stages, each with its stage's name."""
+    stages = [each for each in Project().stages() if stage is None or each.name != stage.name]
+    return {path: each.name for each in stages for path in each.outs}
+
+
+def _refuse_taken(notebook: Notebook, results: set[str], stage: Stage | None) -> None:
+    """Refuses to have two stages make one file: DVC loads no such pipeline."""
+    others = _results_of_others(stage)
+    for path in sorted(results):
+        if maker := next((others[other] for other in others if is_covered(path, {other})), None):
+            raise Refused(
+                f"{notebook.path}: writes {path}, a result of stage `{maker}`: give the file another name there, then: "
+                f"uv run python -m pipeline add {notebook.path}"
+            )
+
+
 def _record(stage: Stage) -> None:
     """Has DVC take over inputs and results as they are now, so that nothing need run again."""
     if any(Path(bring.INPUTS).glob("*")):
-        _dvc("add", "--quiet", bring.INPUTS)
+        _dvc("add", bring.INPUTS)
     project = Project()
     for other in project.stages():
         match other.calls("code"):
             case (notebook, output) if notebook == stage.calls("run")[0]:
                 code.main([notebook, output])
-                _dvc("commit", "--quiet", "--force", other.name)
-    _dvc("commit", "--quiet", "--force", stage.name)
+                _dvc("commit", "--force", other.name)
+    _dvc("commit", "--force", stage.name)
 
 
 @dataclass
@@ -276,6 +295,11 @@ def _is_series(path: Path) -> bool:
     return len(rows) > 1 and any(re.search(followed, name, re.IGNORECASE) for name in head)
 
 
+def _outermost(paths: set[str]) -> set[str]:
+    """Those that lie in no other."""
+    return {path for path in paths if not is_covered(path, paths - {path})}
+
+
 def _outside(path: str) -> bool:
     return path.startswith(("/", "~", ".."))
 
@@ -340,22 +364,39 @@ def _slug(stem: str) -> str:
 
 
 def _modules(notebook: Notebook, folder: Path) -> dict[Path, str]:
-    """The files of the modules beside the notebook that it imports, with their places in the project."""
-    return {
-        file: f"{FOLDER}/{file.relative_to(folder).as_posix()}"
-        for file in imports.local_files(notebook, folder)
-        if file.is_relative_to(folder)
-    }
+    """The files of the modules of the person's own that it imports, with their places in the project."""
+    return {file: f"{FOLDER}/{place}" for file, place in imports.local_files(notebook, folder).items()}
 
 
-def _missing_modules(notebook: Notebook) -> list[str]:
-    """What is to be installed so that the notebook's imports are found."""
-    folder = Path(notebook.path).parent
-    return sorted(
-        imports.distribution(module) or module
-        for module in imports.modules(notebook)
-        if imports.local(folder, module) is None and importlib.util.find_spec(module) is None
-    )
+def _is_copy(place: str, file: Path) -> bool:
+    """Whether a module of the project is what a copy of the file would be."""
+    beside = Path(place).with_name(f"_{Path(place).stem}_of_another_notebook.py")
+    _copy(file, beside)
+    _tidy(beside.as_posix())
+    same = beside.read_bytes() == Path(place).read_bytes()
+    beside.unlink()
+    return same
+
+
+def _lacking(notebook: Notebook) -> list[str]:
+    """What its imports lack in this environment, one line each: packages to install, and what none brings."""
+    names = {name for name in imports.needed(notebook, Path(notebook.path).parent) if not _is_there(imports.root(name))}
+    again = f"uv run python -m pipeline add {notebook.path}"
+    lines = []
+    if packages := sorted({imports.distribution(name) for name in names} - {None}):
+        lines.append(f"{notebook.path}: needs what this environment lacks: uv add {' '.join(packages)}, then: {again}")
+    if nowhere := sorted({imports.root(name) for name in names if imports.distribution(name) is None}):
+        lines.append(
+            f"{notebook.path}: imports {', '.join(nowhere)}, which no package brings: take it out, then: {again}"
+        )
+    return lines
+
+
+def _is_there(module: str) -> bool:
+    try:
+        return importlib.util.find_spec(module) is not None
+    except (ModuleNotFoundError, ValueError):  # not even the package around it; a module without a spec
+        return module in sys.modules
 
 
 START = """\
@@ -464,5 +505,6 @@ def _git(*arguments: str) -> str | None:
 def _dvc(*arguments: str) -> None:
     done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, encoding="utf-8")
     if done.returncode:
-        what = (done.stderr.strip() or done.stdout.strip()).splitlines()[:1]
-        raise Refused(f"`dvc {' '.join(arguments)}` failed: {''.join(what)}")
+        said = (done.stdout + done.stderr).strip().splitlines() or [""]
+        what = next((line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")), said[-1])
+        raise Refused(f"`dvc {' '.join(arguments)}` failed: {what}")

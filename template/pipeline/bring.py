@@ -6,9 +6,9 @@ Reads the notebook's code, not its runs: a path counts where it can be told from
 import ast
 import copy
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from pipeline.notebook import Cell, Notebook, bindings, replaced
 
@@ -18,14 +18,20 @@ RESULTS = "outputs"
 
 # Calls that write the file they name, whatever library they belong to: by the last part of their name.
 _WRITES = re.compile(
-    r"to_\w+|save\w*|dump|write_\w+|imwrite|imsave|mkdir|makedirs|touch|export\w*|ExcelWriter|VideoWriter|"
-    r"ModelCheckpoint|CSVLogger|FileHandler|SummaryWriter|sink_\w+"
+    r"to_\w+|save\w*|dump|write_\w+|imwrite|imsave|touch|export\w*|ExcelWriter|VideoWriter|"
+    r"ModelCheckpoint|CSVLogger|FileHandler|SummaryWriter|sink_\w+|urlretrieve"
 )
 # Calls that read it, or say at least that a text is a path, also where it is one bare word.
 _READS = re.compile(
-    r"read\w*|open\w*|load\w*|imread\w*|i?glob|rglob|listdir|walk|scandir|iterdir|exists|isfile|isdir|is_file|is_dir|connect|"
-    r"File|memmap|fromfile|genfromtxt|ImageFolder|\w*from_directory|scan_\w+|extractall|ZipFile"
+    r"read\w*|open\w*|load\w*|imread\w*|i?glob|rglob|listdir|walk|scandir|iterdir|File|memmap|fromfile|genfromtxt|"
+    r"ImageFolder|\w*from_directory|scan_\w+|extractall|ZipFile"
 )
+# Calls that only ask for it, or make it where it is not there.
+_ASKS = re.compile(r"exists|isfile|isdir|is_file|is_dir|connect")
+# Calls that say by a mode, after the path, what they do.
+_OPENS = ("open", "File", "ZipFile", "TarFile", "HDFStore", "memmap")
+# Programs of shell lines that make files.
+_MAKES = re.compile(r"\b(wget|curl|gdown|kaggle|unzip|tar|gunzip|cp|mv|git|aws|gsutil|writefile)\b|>")
 _PATHS = ("Path", "PurePath", "join", "joinpath")
 _SKIPPED = {".git", ".dvc", ".venv", "venv", "__pycache__", ".ipynb_checkpoints", "node_modules", ".pytest_cache"}
 _URL = re.compile(r"[a-zA-Z][\w+.-]+://")
@@ -58,7 +64,7 @@ class _Use:
     """The text that it begins with, where it is written."""
     head_cell: Cell
     role: str
-    """`read`, `write`, or empty where nothing tells."""
+    """`read`, `write`, `folder` where it is made as one, or empty where nothing tells."""
     is_path: bool
     """Whether something but the text itself says that it is a path."""
     whole: bool
@@ -87,25 +93,30 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
                 text = f"Path({text})" if _is_path_object(node) else text
             edits.setdefault(cell.number, {})[node.lineno, node.col_offset] = (node, text)
 
-    uses = [*_uses(notebook)]
+    uses, missing = [*_uses(notebook)], set()
     written = _written(uses)
+    # What is named where a shell line makes a file, as in `!wget URL/a.csv`, will be there.
+    shell = "\n".join(line for line in _shell_lines(notebook) if _MAKES.search(line))
+
+    def made(path: str) -> bool:
+        return bool(re.search(rf"(?<![\w.-]){re.escape(path.rpartition('/')[2])}(?![\w.-])", shell))
+
     for use in uses:
         if use.path in written:
             new = _place_of_result(use, uses, written, places)
-            result.outputs.add(new)
+            # Not what the code only begins to tell, as `model_{epoch}.keras`, nor the folder of what is written.
+            if written[use.path] == "write" and not re.search(r"[{}%*]", new) and not _is_hidden(new):
+                result.outputs.add(PurePosixPath(new).as_posix())  # without `./`
             if use.head.value == use.path:
                 follow(use.head_cell, use.head, use.path, new)
             else:
                 follow(use.cell, use.node, use.path, new)
             continue
         found, head = places.find(use.path), places.find(use.head.value)
-        if (
-            found is None
-            and use.role == "read"
-            and use.whole
-            and _EXTENSION.search(use.path)
-            and not _URL.match(use.path)
-        ):
+        if found is None and use.role == "read" and use.whole and _may_be_missing(use.path) and not made(use.path):
+            if use.path in missing:
+                continue
+            missing.add(use.path)
             result.notes.append(
                 f"{notebook.place(use.cell)}: `{use.path}` is not there: put it into {INPUTS}, and write its path from the "
                 "project's root"
@@ -129,7 +140,7 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
         result.inputs.add(new)
         follow(use.head_cell, use.head, use.head.value, new_head + head.tail)
     for cell in notebook.cells:
-        if cell.type == "code" and (place := re.search(r"os\.chdir\(|^\s*%cd ", cell.source, re.MULTILINE)):
+        if cell.type == "code" and (place := re.search(r"os\.chdir\(|^\s*%?cd ", cell.source, re.MULTILINE)):
             line = cell.source.count("\n", 0, place.end()) + 1
             result.notes.append(
                 f"{notebook.place(cell, line)}: changes the folder: take that out, and write paths from the project's root"
@@ -178,9 +189,11 @@ class _Places:
         try:
             there = ((base / Path(head).expanduser()).resolve() for base in bases)
             source = next(path for path in there if path.exists() and path not in self.bases[1:] and path != self.root)
-            if len(source.parts) < 3:  # `/`, `/tmp`
+            if len(source.parts) < 3 or _SKIPPED & {*Path(head).parts}:  # `/`, `/tmp`; `.git`, which marks a root
                 return None
-        except (OSError, RuntimeError, ValueError, StopIteration):
+            if pattern and not any(source.glob(pattern)):  # a text of another kind: `select * from t`
+                return None
+        except (OSError, RuntimeError, ValueError, IndexError, NotImplementedError, StopIteration):
             return None
         if source in self.origin.parents or (source == self.origin and not pattern):
             return None
@@ -221,7 +234,7 @@ class _Places:
             return "/".join(parts[2:])
         return "/".join(parts[1:] if parts[0] == "data" and len(parts) > 1 else parts)
 
-    def copy(self, found: _Found, new: str, written: set[str]) -> None:
+    def copy(self, found: _Found, new: str, written: Collection[str]) -> None:
         """Notes the files to copy so that it is at its new place."""
         if found.source.is_relative_to(self.root):
             return
@@ -250,7 +263,7 @@ class _Places:
                 if found is None or found.source.suffix in (".py", ".ipynb"):
                     continue
                 new = self.destination(found)
-                self.copy(found, new, set())
+                self.copy(found, new, ())
                 self.result.inputs.add(new)
                 lines[index] = re.sub(rf"(?<![\w./-]){re.escape(word)}(?![\w./-])", new + found.tail, lines[index])
         return "\n".join(lines)
@@ -277,19 +290,29 @@ def _without_pattern(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def _written(uses: list[_Use]) -> set[str]:
-    """The paths that the notebook writes before it reads them."""
+def _written(uses: list[_Use]) -> dict[str, str]:
+    """The paths that the notebook writes before it reads them, and the folders that it makes and reads nothing from.
+
+    Each with its role, `write` or `folder`.
+    """
     roles = {}
     for use in uses:
-        if use.role and use.whole:
-            roles.setdefault(use.path, use.role)
-    return {path for path, role in roles.items() if role == "write" and (_EXTENSION.search(path) or "/" in path)}
+        if use.role and (use.whole or use.role != "read"):
+            # The folder in front of names that are known later is made, too.
+            roles.setdefault(use.path, use.role if use.whole else "folder")
+    read = {use.path for use in uses if use.role == "read" and roles.get(use.path) != "write"}
+    folders = {folder for path in read for folder in (path.rstrip("/"), *map(str, PurePosixPath(path).parents))}
+    return {
+        path: role for path, role in roles.items()
+        if role == "write" and (_EXTENSION.search(path) or "/" in path)
+        or role == "folder" and path.rstrip("/") not in folders
+    }  # fmt: skip
 
 
-def _place_of_result(use: _Use, uses: list[_Use], written: set[str], places: _Places) -> str:
+def _place_of_result(use: _Use, uses: list[_Use], written: dict[str, str], places: _Places) -> str:
     """Where a result goes: out of the way of the inputs, and not out of the project."""
     path = Path(use.path)
-    if use.path.startswith(("/tmp/", "/dev/")):
+    if use.path.startswith(("/tmp/", "/dev/")) or _is_hidden(use.path):
         return use.path
     if path.is_absolute() or use.path.startswith(("~", "..")):
         target = (places.origin / path.expanduser()).resolve()
@@ -299,6 +322,26 @@ def _place_of_result(use: _Use, uses: list[_Use], written: set[str], places: _Pl
     if use.head.value != use.path and reads_below and places.find(use.head.value):
         return f"{WRITTEN_BESIDE_INPUTS}/{path.name}"
     return use.path
+
+
+def _is_hidden(path: str) -> bool:
+    """Whether it lies in a hidden folder, as `~/.kaggle/kaggle.json`: a program's own."""
+    return any(part.startswith(".") and part.strip(".") for part in path.split("/"))
+
+
+def _may_be_missing(path: str) -> bool:
+    """Whether something is said of a path that is not there: of a file's, and of a folder that is another machine's."""
+    return bool(_EXTENSION.search(path) or path.startswith(("/", "~"))) and not _URL.match(path) and "\n" not in path
+
+
+def _shell_lines(notebook: Notebook) -> Iterator[str]:
+    """The lines of code cells that are not Python: shell lines, magics, and what a cell magic is about."""
+    for cell in notebook.cells:
+        if cell.type == "code":
+            plain = cell.python[0].split("\n")
+            yield from (
+                line for row, line in enumerate(cell.source.split("\n")) if cell.tree is None or line != plain[row]
+            )
 
 
 def _quoted(text: str, cell: Cell, node: ast.expr) -> str:
@@ -414,7 +457,8 @@ def _static(node: ast.expr, cell: Cell, once: dict, depth: int = 0) -> tuple[str
             value, where = once[name]
             return _static(value, where, once, depth + 1)
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            return _joined([inner(left), inner(right)])
+            # `ROOT / "data" / "a.csv"`, where ROOT is found as the notebook runs: taken as from the project's root.
+            return _joined([inner(left), inner(right)]) if inner(left) else inner(right)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             first, second = inner(left), inner(right)
             return (first[0] + second[0], *first[1:]) if first and second else None
@@ -452,13 +496,17 @@ def _role(node: ast.expr, parents: dict) -> tuple[str, bool]:
             is_path = is_path or isinstance(parent.op, ast.Div)
         elif isinstance(parent, ast.Call):
             name, receiver = _name(parent), child is parent.func
-            if name == "open":
+            if name in _OPENS:
                 mode = next((word.value for word in parent.keywords if word.arg == "mode"), None)
                 mode = mode or next(iter(parent.args[0 if receiver else 1 :]), None)
                 writes = isinstance(mode, ast.Constant) and str(mode.value)[:1] in ("w", "a", "x")
-                return ("write" if writes else "read"), True
+                return ("write" if writes else "" if name == "HDFStore" else "read"), True
             if _WRITES.fullmatch(name):
                 return "write", True
+            if name in ("mkdir", "makedirs"):
+                return "folder", True
+            if _ASKS.fullmatch(name):
+                return "", True
             if name in _PATHS:
                 is_path = True
             elif _READS.fullmatch(name):

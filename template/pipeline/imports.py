@@ -5,6 +5,7 @@ distribution can be told from a module's name only where it is installed; before
 """
 
 import ast
+import os
 import re
 import sys
 import warnings
@@ -17,22 +18,28 @@ if TYPE_CHECKING:
 
 # Modules that are called otherwise than what installs them. The longest name counts: `google.protobuf`.
 DISTRIBUTIONS = {
-    "Bio": "biopython", "Crypto": "pycryptodome", "Levenshtein": "levenshtein", "MySQLdb": "mysqlclient",
-    "OpenGL": "pyopengl", "OpenSSL": "pyopenssl", "PIL": "pillow", "attr": "attrs", "azure.ai.ml": "azure-ai-ml",
-    "azure.storage.blob": "azure-storage-blob", "bs4": "beautifulsoup4", "community": "python-louvain",
-    "cv2": "opencv-python-headless", "dateutil": "python-dateutil", "distutils": "setuptools", "dns": "dnspython",
-    "docx": "python-docx", "dotenv": "python-dotenv", "faiss": "faiss-cpu", "fitz": "pymupdf", "git": "gitpython",
-    "google.auth": "google-auth", "google.genai": "google-genai", "google.generativeai": "google-generativeai",
-    "google.oauth2": "google-auth", "google.protobuf": "protobuf", "googleapiclient": "google-api-python-client",
-    "hydra": "hydra-core", "ignite": "pytorch-ignite", "imblearn": "imbalanced-learn", "jose": "python-jose",
-    "jwt": "pyjwt", "kafka": "kafka-python", "magic": "python-magic", "mpl_toolkits": "matplotlib",
-    "mpl_toolkits.basemap": "basemap", "mysql": "mysql-connector-python", "nacl": "pynacl", "osgeo": "gdal",
-    "pkg_resources": "setuptools", "pptx": "python-pptx", "psycopg2": "psycopg2-binary", "pylab": "matplotlib",
-    "ruamel.yaml": "ruamel-yaml", "sklearn": "scikit-learn", "skimage": "scikit-image", "skopt": "scikit-optimize",
-    "sksurv": "scikit-survival", "serial": "pyserial", "shapefile": "pyshp", "slugify": "python-slugify",
+    "absl": "absl-py", "attr": "attrs", "azure.ai.ml": "azure-ai-ml", "azure.storage.blob": "azure-storage-blob",
+    "bayes_opt": "bayesian-optimization", "Bio": "biopython", "bs4": "beautifulsoup4",
+    "community": "python-louvain", "Crypto": "pycryptodome", "cv2": "opencv-python-headless",
+    "dask.array": "dask[array]", "dask.bag": "dask[bag]", "dask.dataframe": "dask[dataframe]",
+    "dask.distributed": "distributed", "dateutil": "python-dateutil", "distutils": "setuptools",
+    "dns": "dnspython", "docx": "python-docx", "dotenv": "python-dotenv", "ee": "earthengine-api",
+    "faiss": "faiss-cpu", "fitz": "pymupdf", "git": "gitpython", "google.auth": "google-auth",
+    "google.genai": "google-genai", "google.generativeai": "google-generativeai", "google.oauth2": "google-auth",
+    "google.protobuf": "protobuf", "googleapiclient": "google-api-python-client", "hydra": "hydra-core",
+    "ignite": "pytorch-ignite", "imblearn": "imbalanced-learn", "jose": "python-jose", "jwt": "pyjwt",
+    "kafka": "kafka-python", "Levenshtein": "levenshtein", "magic": "python-magic", "mpl_toolkits": "matplotlib",
+    "mpl_toolkits.basemap": "basemap", "mysql": "mysql-connector-python", "MySQLdb": "mysqlclient",
+    "nacl": "pynacl", "OpenGL": "pyopengl", "openslide": "openslide-python", "OpenSSL": "pyopenssl",
+    "osgeo": "gdal", "pdfminer": "pdfminer-six", "PIL": "pillow", "pkg_resources": "setuptools",
+    "pptx": "python-pptx", "psycopg2": "psycopg2-binary", "pylab": "matplotlib", "pynvml": "nvidia-ml-py",
+    "pywt": "pywavelets", "ruamel.yaml": "ruamel-yaml", "scikitplot": "scikit-plot", "serial": "pyserial",
+    "shapefile": "pyshp", "skfuzzy": "scikit-fuzzy", "skimage": "scikit-image", "sklearn": "scikit-learn",
+    "skmultilearn": "scikit-multilearn", "skopt": "scikit-optimize", "sksurv": "scikit-survival",
+    "skvideo": "scikit-video", "slugify": "python-slugify", "snappy": "python-snappy",
     "snowflake": "snowflake-connector-python", "speech_recognition": "speechrecognition",
-    "surprise": "scikit-surprise", "talib": "ta-lib", "umap": "umap-learn", "usb": "pyusb", "win32com": "pywin32",
-    "yaml": "pyyaml", "zmq": "pyzmq",
+    "surprise": "scikit-surprise", "talib": "ta-lib", "umap": "umap-learn", "usb": "pyusb",
+    "whisper": "openai-whisper", "win32com": "pywin32", "yaml": "pyyaml", "zmq": "pyzmq",
 }  # fmt: skip
 
 # What no package brings: each kernel has IPython, Colab and Kaggle have their own; and what Python itself had once.
@@ -50,16 +57,6 @@ PANDAS = {
 }  # fmt: skip
 # `df.style.format`, but not `plt.style.use`.
 _STYLER = re.compile(r"(background|text)_gradient|bar|format|apply|applymap|map|hide|highlight_\w+|set_\w+|to_html")
-
-
-def modules(notebook: "Notebook") -> dict[str, int]:
-    """The top-level modules that the notebook imports anywhere, each with the number of the first cell that does."""
-    found = {}
-    for cell in notebook.cells:
-        for tree in _trees(cell):
-            for name in _imported(tree):
-                found.setdefault(name.partition(".")[0], cell.number)
-    return found
 
 
 def modules_of(source: str) -> list[str]:
@@ -91,27 +88,51 @@ def distributions(notebook: "Notebook", folder: Path) -> list[str]:
     return sorted(found - {None})
 
 
-def local_files(notebook: "Notebook", folder: Path) -> list[Path]:
-    """The files of the local modules that a notebook in this folder imports, and of those that they import, sorted."""
+def needed(notebook: "Notebook", folder: Path) -> set[str]:
+    """The dotted names from elsewhere that it cannot do without: not what a `try`, an `if` or a function imports."""
+    names, trees, _ = _followed(notebook, folder)
+    return names & {name for tree in trees for statement in tree.body for name in _imported_by(statement)}
+
+
+def local_files(notebook: "Notebook", folder: Path) -> dict[Path, str]:
+    """The files of the local modules that a notebook in this folder imports, and of those that they import.
+
+    Each has its path from the folder in which Python finds the module: the notebook's, or one that it adds to `sys.path`.
+    """
     _, _, paths = _followed(notebook, folder)
-    return sorted({file for path in paths for file in ([path] if path.is_file() else path.rglob("*.py"))})
+    return {
+        file: file.relative_to(place).as_posix()
+        for path, place in sorted(paths.items())
+        for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))
+    }
 
 
-def _followed(notebook: "Notebook", folder: Path) -> tuple[set[str], list[ast.Module], set[Path]]:
-    """The names that are imported from elsewhere, the trees that import them, and the local modules among the latter."""
+def _followed(notebook: "Notebook", folder: Path) -> tuple[set[str], list[ast.Module], dict[Path, Path]]:
+    """The names that are imported from elsewhere, the trees that import, and the local modules with their folders."""
     trees = [tree for cell in notebook.cells for tree in _trees(cell)]
-    folders = [folder, *(folder / place for tree in trees for place in _added_to_path(tree))]
-    names, paths = set(), set()
+    added = (Path(os.path.normpath(folder / place)) for tree in trees for place in _added_to_path(tree))
+    folders, made = [folder, *added], _made(notebook)
+    names, paths = set(), {}
     for tree in trees:  # it grows
         for name in _imported(tree):
             module = name.partition(".")[0]
-            path = next((path for place in folders if (path := local(place, module))), None)
-            if path is None:
-                names.add(name)
-            elif path not in paths:
-                paths.add(path)
+            place = next((place for place in folders if local(place, module)), None)
+            if place is None:
+                names |= {name} if module not in made else set()
+            elif (path := local(place, module)) not in paths:
+                paths[path] = place
                 trees.extend(_trees_of(path))
     return names, trees, paths
+
+
+def _made(notebook: "Notebook") -> set[str]:
+    """The modules that the notebook itself makes or fetches, by `%%writefile helpers.py` or `!wget URL/helpers.py`."""
+    lines = re.findall(r"^\s*(?:%%(?:writefile|file)|!\s*(?:wget|curl|cp)) .*", _all_code(notebook), re.MULTILINE)
+    return {name for line in lines for name in re.findall(r"(\w+)\.py\b", line)}
+
+
+def _all_code(notebook: "Notebook") -> str:
+    return "\n".join(cell.source for cell in notebook.cells if cell.type == "code")
 
 
 def distribution(name: str) -> str | None:
@@ -134,6 +155,13 @@ def distribution(name: str) -> str | None:
     plain = "-".join(parts).lower().replace("_", "-")
     # A name that no package can have would be refused.
     return plain if re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", plain) else None
+
+
+def root(name: str) -> str:
+    """The module of a dotted name that is there or not: the first part; of what no package brings, as `google.colab`."""
+    parts = name.split(".")
+    prefixes = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
+    return next((prefix for prefix in prefixes if prefix in NOWHERE), parts[0])
 
 
 def _trees(cell: "Cell") -> list[ast.Module]:
@@ -172,11 +200,16 @@ def _parsed(source: str | bytes) -> ast.Module | None:
 def _imported(tree: ast.AST) -> Iterator[str]:
     """The dotted names of all imports: of `from a import b` it is `a.b`, which may be a module."""
     for node in ast.walk(tree):
-        match node:
-            case ast.Import(names=aliases):
-                yield from (alias.name for alias in aliases)
-            case ast.ImportFrom(module=str(module), names=aliases, level=0):
-                yield from (f"{module}.{alias.name}" for alias in aliases)
+        yield from _imported_by(node)
+
+
+def _imported_by(node: ast.AST) -> list[str]:
+    match node:
+        case ast.Import(names=aliases):
+            return [alias.name for alias in aliases]
+        case ast.ImportFrom(module=str(module), names=aliases, level=0):
+            return [f"{module}.{alias.name}" for alias in aliases]
+    return []
 
 
 def _added_to_path(tree: ast.AST) -> Iterator[str]:

@@ -111,7 +111,7 @@ def _move_literals(result: Lifted) -> bool:
             gone |= {*range(first, rows[-1] + 1)}
             moved.append(found[0])
         if taken:
-            groups.append("\n".join(taken))
+            groups.append(_with_its_remark("\n".join(taken)))
             rest = "\n".join(line for row, line in enumerate(lines) if row not in gone)
             notebook.document["cells"][cell.number - 1]["source"] = re.sub(r"\n{3,}", "\n\n", rest).strip("\n")
     if not groups:
@@ -119,10 +119,25 @@ def _move_literals(result: Lifted) -> bool:
     notebook.document["cells"] = [
         cell for cell in notebook.document["cells"] if _is_filled(cell) or cell.get("cell_type") != "code"
     ]
-    _insert(result, "\n\n".join(groups))
+    # A heading goes for all that is below it.
+    _insert(result, "\n\n".join(sorted(groups, key=_has_heading)))
     place = result.notebook.place(result.notebook.parameters_cell)
     result.notes.append(f"{place}: new, tagged `{PARAMETERS_TAG}`, with {', '.join(moved)}")
     return True
+
+
+def _with_its_remark(group: str) -> str:
+    """A lone assignment with the one line of comment above it behind it: there it would be a heading, of one parameter."""
+    if not _has_heading(group) or group.count("\n") > 1:
+        return group
+    remark, _, assignment = group.partition("\n")
+    return f"{assignment}  {remark}" if "#" not in assignment else group
+
+
+def _has_heading(group: str) -> bool:
+    """Whether a comment of these lines would make a section of params.yaml."""
+    cell = {"cell_type": "code", "metadata": {"tags": [PARAMETERS_TAG]}, "source": group}
+    return any(parameter.section for parameter in Notebook("", {"cells": [cell]}).parameters)
 
 
 def _add_empty(result: Lifted) -> bool:
@@ -184,19 +199,9 @@ def _lift_keyword(result: Lifted, name: str) -> None:
     """Makes a parameter of the literals that calls pass as `name=...`."""
     notebook = result.notebook
     found = [(cell, keyword) for cell, keyword in _keywords(notebook) if keyword.arg == name]
-    if not found:
-        raise NotebookError(
-            f"{notebook.path}: no call passes `{name}=` a number, a string, True or False: nothing to lift"
-        )
-    values = {repr(ast.literal_eval(keyword.value)): cell for cell, keyword in found}
-    if len(values) > 1:
-        said = " and ".join(f"{value} in cell {cell.number}" for value, cell in values.items())
-        raise NotebookError(f"{notebook.path}: `{name}=` is {said}: lift it by hand, under two names")
-    upper = all(parameter.name.isupper() for parameter in notebook.parameters)
-    taken = set(_assignments(notebook))
-    variable = name.upper() if upper else name
-    if variable in taken or any(parameter.key == name.lower() for parameter in notebook.parameters):
-        raise NotebookError(f"{notebook.path}: there is a `{variable}` already: rename it, or lift `{name}` by hand")
+    if problem := _lift_problem(notebook, name, found):
+        raise NotebookError(f"{notebook.path}: {problem}")
+    variable = _variable(notebook, name)
     cells = notebook.document["cells"]
     # The last place first, so that the ones before it stay where they are.
     for cell, keyword in sorted(
@@ -207,24 +212,60 @@ def _lift_keyword(result: Lifted, name: str) -> None:
     raw = cells[notebook.parameters_cell.number - 1]
     source = _source(raw)
     source = "" if source == EMPTY else source.rstrip("\n") + "\n"
-    raw["source"] = f"{source}{variable} = {next(iter(values))}"
+    raw["source"] = f"{source}{variable} = {ast.literal_eval(found[0][1].value)!r}"
     places = ", ".join(f"cell {number}" for number in sorted({cell.number for cell, _ in found}))
     _renewed(result, f"{notebook.path}: {places}: `{name}=` is now the parameter `{variable}`")
 
 
+def _lift_problem(notebook: Notebook, name: str, found: list[tuple[Cell, ast.keyword]]) -> str:
+    """Why these arguments of one name cannot become a parameter; empty where they can."""
+    if not found:
+        return f"no call passes `{name}=` a number, a string, True or False: nothing to lift"
+    values = {repr(ast.literal_eval(keyword.value)): cell for cell, keyword in found}
+    if len(values) > 1:
+        said = " and ".join(f"{value} in cell {cell.number}" for value, cell in values.items())
+        return f"`{name}=` is {said}: lift it by hand, under two names"
+    variable = _variable(notebook, name)
+    if variable in _assignments(notebook) or any(parameter.key == name.lower() for parameter in notebook.parameters):
+        return f"there is a `{variable}` already: rename it, or lift `{name}` by hand"
+    return ""
+
+
+def _variable(notebook: Notebook, name: str) -> str:
+    """What the parameter of these arguments is called: in upper case, where all others are."""
+    return name.upper() if all(parameter.name.isupper() for parameter in notebook.parameters) else name
+
+
+# Arguments that say how something looks or how fast it is done, or which of two axes is meant.
+_NO_RESULT = re.compile(
+    r"alpha|axis|bins|dpi|font\w*|\w*size|lw|linewidth|\w*pad\w*|n_?cols|n_?rows|n_jobs|num_workers|precision|rotation|"
+    r"verbose\w*|[wh]space|zorder"
+)
+_SIZES = re.compile(
+    r"\w*(batch|test|train|val|valid|kernel|pool|sample|step|window|chunk|vocab\w*|hidden|embed\w*)_?size"
+)
+
+
 def _suggestions(notebook: Notebook) -> list[str]:
-    """Numbers that are written into calls, and might be parameters."""
-    found, keys = {}, {parameter.key for parameter in notebook.parameters}
+    """Numbers that are written into calls, and might be parameters: those that can be lifted."""
+    found = {}
     for cell, keyword in _keywords(notebook):
         value = ast.literal_eval(keyword.value)
-        if keyword.arg.lower() in keys:
-            continue
         if isinstance(value, int | float) and not isinstance(value, bool):
-            found.setdefault(keyword.arg, []).append(f"{keyword.arg}={ast.unparse(keyword.value)} (cell {cell.number})")
-    if not found:
+            found.setdefault(keyword.arg, []).append((cell, keyword))
+    # A name that has several values is no suggestion: which of them is meant?
+    every = {name: [each for each in _keywords(notebook) if each[1].arg == name] for name in found}
+    names = [
+        name for name in found
+        if (_SIZES.fullmatch(name) or not _NO_RESULT.fullmatch(name)) and not _lift_problem(notebook, name, every[name])
+    ]  # fmt: skip
+    if not names:
         return []
-    listed = ", ".join(dict.fromkeys(each for places in found.values() for each in places))
-    return [f"{notebook.path}: might be parameters, too: {listed}: `--lift {','.join(found)}` makes them so"]
+    listed = (f"{name}={ast.unparse(each.value)} (cell {cell.number})" for name in names for cell, each in found[name])
+    return [
+        f"{notebook.path}: might be parameters, too: {', '.join(dict.fromkeys(listed))}: `--lift {','.join(names)}` makes "
+        "them so"
+    ]
 
 
 def _keywords(notebook: Notebook):
@@ -276,6 +317,9 @@ def _grows(notebook: Notebook, name: str) -> bool:
     return False
 
 
+_SECRET = re.compile(r"password|passwd|secret|api_?key|^token$|(access|auth|api|hf|bot)_?token", re.IGNORECASE)
+
+
 def _literal(statement: ast.stmt) -> tuple[str, object] | None:
     """Name and value of `name = literal`, where it may be a parameter: something that params.yaml can say."""
     match statement:
@@ -289,8 +333,13 @@ def _literal(statement: ast.stmt) -> tuple[str, object] | None:
         literal = ast.literal_eval(value)
     except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
         return None
-    # An empty list is there to be filled, and a name with an underscore in front is nobody else's business.
-    if literal is None or literal in ([], {}, ()) or not in_yaml(literal) or name.startswith("_"):
+    # An empty list is there to be filled, a text of several lines is code or data, a password belongs in no file of the
+    # project's, and a name with an underscore in front is nobody else's business.
+    if _SECRET.search(name):
+        return None
+    if literal in (None, [], {}, (), "") or not in_yaml(literal) or name.startswith("_"):
+        return None
+    if isinstance(literal, str) and "\n" in literal:
         return None
     return name, literal
 
