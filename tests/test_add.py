@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
@@ -185,11 +186,19 @@ PATHS = {
         {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
     ),
     "a name that is not told": ("ModelCheckpoint('m_{epoch}.keras')", None, {}, set(), set()),
+    "what the notebook's own function does": ("def save(df, name): df.to_csv(folder + name)\nsave(df, 'n.csv')", None, {}, set(), set()),
+    "a folder outside": (
+        "PLACE = '../up/'\nfor n in range(3): urlretrieve(url, f'{PLACE}{n}.png')",
+        "PLACE = 'outputs/up/'\nfor n in range(3): urlretrieve(url, f'{PLACE}{n}.png')", {}, set(), set(),
+    ),
     "a program's own": ("p = Path('~/.tool/key.json').expanduser()\np.write_text(key)", None, {}, set(), set()),
     "a root that is found": (
-        "read(ROOT / 'raw' / 'b.csv').to_csv(ROOT / 'out' / 'n.csv')",
-        "read(ROOT / 'data/external/raw' / 'b.csv').to_csv(ROOT / 'out' / 'n.csv')", {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, {"out/n.csv"},
+        "ROOT = find()\nread(ROOT / 'raw' / 'b.csv').to_csv(ROOT / 'out' / 'n.csv')\nread(os.path.join(os.getcwd(), 'a.csv'))",
+        "ROOT = find()\nread(ROOT / 'data/external/raw' / 'b.csv').to_csv(ROOT / 'out' / 'n.csv')\n"
+        "read(os.path.join(os.getcwd(), 'data/external/a.csv'))",
+        {"raw/b.csv": "raw/b.csv", "a.csv": "a.csv"}, {"raw/b.csv", "a.csv"}, {"out/n.csv"},
     ),
+    "a folder that is found": ("for d in glob(x): read(d / 'labels.csv').to_csv(d / 'new.csv')", None, {}, set(), set()),
     "a result beside the inputs": (
         "R = Path('raw')\nread(R / 'b.csv').to_csv(R / 'n.csv')\nread(R / 'n.csv')",
         "R = Path('data/external/raw')\nread(R / 'b.csv').to_csv(Path('data/processed/n.csv'))\nread(Path('data/processed/n.csv'))",
@@ -307,19 +316,29 @@ def churn(template, own_environ, tmp_path_factory) -> Workspace:
     (work / "Customer churn.ipynb").write_text(CHURN, encoding="utf-8")
     (work / "customers.csv").write_text("name,left\nAda,1\nGrace,0\n")
     (work / "helpers.py").write_text("def loss(rate, epoch):\n    return rate / (epoch + 1)\n")
-    before = {path: path.read_bytes() for path in work.iterdir()}
-    command = [
-        sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "-d", "start=notebook",
-        "-d", f"notebook={work / 'Customer churn.ipynb'}", "-d", f"dependencies={DEPENDENCIES}", str(template), str(folder / "churn"),
-    ]  # fmt: skip
-    done = subprocess.run(
-        command, env=own_environ, text=True, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
-    assert done.returncode == 0, done.stdout
-    assert {path: path.read_bytes() for path in work.iterdir()} == before
-    workspace = Workspace(folder / "churn", own_environ)
+    before = contents(work)
+    workspace, done = started(template, own_environ, work / "Customer churn.ipynb", folder / "churn")
+    assert done.returncode == 0 and contents(work) == before, done.stdout
     workspace.write(".log", done.stdout)
     return workspace
+
+
+def started(
+    template: Path, environ: dict[str, str], notebook: Path, path: Path
+) -> tuple[Workspace, subprocess.CompletedProcess]:
+    """What `copier copy` makes of a notebook, with the one environment of all these projects, and what it says."""
+    command = [
+        sys.executable, "-m", "copier", "copy", "--trust", "--defaults", "--quiet", "-d", "start=notebook",
+        "-d", f"notebook={notebook}", "-d", f"dependencies={DEPENDENCIES}", str(template), str(path),
+    ]  # fmt: skip
+    done = subprocess.run(
+        command, env=environ, text=True, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+    return Workspace(path, environ), done
+
+
+def contents(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 def stage(project: Workspace, name: str) -> dict:
@@ -380,117 +399,241 @@ base.execute("insert into t values (7)")
 base.commit()
 Path("../shared").mkdir(exist_ok=True)
 table.to_csv("../shared/far.csv", index=False)
+table.to_csv("../shared/full.csv", index=False)
+Path("../shared/tool.py").write_text("def double(x): return 2 * x")
+Path("beside.py").write_text("def one(x): return x")
 Path("text").mkdir(exist_ok=True)
 Path("text/one.txt").write_text("1")
 Path("text/two.txt").write_text("2")
 """
 
-# The cells, and the stage's deps, outs, metrics and plots, without the notebook's own.
-MANY = {
-    "tagged": (notebook("N = 1", "print(N)"), [], [], [], []),
-    "constants": (untagged("N = 1\nPATH = 'table.csv'", "open(PATH).read()\nprint(N)"), ["data/external/table.csv"], [], [], []),
-    "shell": (
-        untagged("%matplotlib inline", "!cat text/one.txt\nfiles = !ls text", "%%time\nopen('text/two.txt').read()"),
-        ["data/external/text"], [], [], [],
-    ),
-    "far": (untagged("import pandas as pd", "pd.read_csv('../shared/far.csv').to_csv('../shared/new.csv')"),
-            ["data/external/far.csv"], ["outputs/new.csv"], [], []),
-    "paths": (
-        untagged("from pathlib import Path\nimport os\nHERE = Path('text')",
-                 "(HERE / 'one.txt').read_text()\nopen(os.path.join('images', '0.png'), 'rb').read()\n"
-                 "Path('results').mkdir(exist_ok=True)\n(Path('results') / 'note.txt').write_text('x')"),
-        ["data/external/images/0.png", "data/external/text/one.txt"], ["results/note.txt"], [], [],
-    ),
-    "parquet": (untagged("import pyarrow.parquet as pq", "pq.read_table('table.parquet', memory_map=True).num_rows"),
-                ["data/external/table.parquet"], [], [], []),
-    "h5": (untagged("import h5py", "with h5py.File('arrays.h5') as file:\n    print(file['x'][:])"), ["data/external/arrays.h5"], [], [], []),
-    "images": (
-        untagged("from PIL import Image\nfrom glob import glob", "sizes = [Image.open(name).size for name in sorted(glob('images/*.png'))]"),
-        ["data/external/images"], [], [], [],
-    ),
-    "sqlite": (untagged("import sqlite3", "sqlite3.connect('base.sqlite').execute('select x from t').fetchall()"),
-               ["data/external/base.sqlite"], [], [], []),
-    "readback": (
-        untagged("import pickle, json", "pickle.dump([1], open('list.pkl', 'wb'))", "pickle.load(open('list.pkl', 'rb'))",
-                 "json.dump({'score': 1.5}, open('score.json', 'w'))\njson.dump({'name': 'x'}, open('names.json', 'w'))"),
-        [], ["list.pkl", "names.json"], ["score.json"], [],
-    ),
-    "nothing": (untagged(), [], [], [], []),
-    "settings": (
-        untagged("settings = {'rate': 0.1, 'path': 'table.csv'}", "open(settings['path']).read()"),
-        ["data/external/table.csv"], [], [], [],
-    ),
-}  # fmt: skip
-
 
 @pytest.fixture(scope="session")
 def samples(churn, tmp_path_factory) -> Path:
+    """The folder of the notebooks below, with what they read."""
     folder = tmp_path_factory.mktemp("samples") / "work"
     folder.mkdir()
     subprocess.run(["python", "-c", SAMPLES], cwd=folder, env=churn.environ, check=True)
     return folder
 
 
-@pytest.mark.parametrize("name", MANY)
-def test_a_notebook_becomes_a_stage(project, samples, name):
-    text, deps, outs, metrics, plots = MANY[name]
-    (samples / f"{name}.ipynb").write_text(text)
-    before = {path: path.read_bytes() for path in samples.rglob("*") if path.is_file()}
-    comments = [line for line in project.read("dvc.yaml").splitlines() if "#" in line]
-    done = project.pipeline("add", str(samples / f"{name}.ipynb"))
-    assert {path: path.read_bytes() for path in samples.rglob("*") if path.is_file()} == before
+@dataclass
+class Kind:
+    """A notebook as people write them, and what its stage lists besides the notebook's own files."""
+
+    text: str
+    deps: list[str] = field(default_factory=list)
+    outs: list[str] = field(default_factory=list)
+    metrics: list[str] = field(default_factory=list)
+    plots: list[str] = field(default_factory=list)
+    parameter: tuple[str, str] = ("", "")
+    """A line of params.yaml, and another value."""
+    change: str = ""
+    """Python that changes an input."""
+
+
+def large() -> str:
+    document = json.loads(notebook("N = 1", "print(N)"))
+    document["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * 30_000_000}]
+    return json.dumps(document)
+
+
+TABLE, NEW_TABLE = "data/external/table.csv", "open('data/external/table.csv', 'w').write('a,b\\n5,6\\n7,8\\n9,0\\n')"
+KINDS = {
+    "tagged": Kind(
+        notebook("ROWS = 2  # to read", "import pandas as pd\npd.read_csv('table.csv', nrows=ROWS).to_csv('head.csv', index=False)"),
+        deps=[TABLE], outs=["head.csv"], parameter=("rows: 2", "rows: 1"), change=NEW_TABLE,
+    ),
+    "untagged": Kind(
+        untagged({"cell_type": "markdown", "source": "# Title"}, "import json", "# score\nLIMIT = 2  # at most",
+                 "rows = len(open('table.csv').readlines()) - 1\njson.dump({'rows': min(rows, LIMIT)}, open('score.json', 'w'))"),
+        deps=[TABLE], metrics=["score.json"], parameter=("limit: 2", "limit: 1"), change=NEW_TABLE,
+    ),
+    "scattered": Kind(
+        untagged("import pandas as pd", "PATH = 'table.csv'\ndata = pd.read_csv(PATH)", "steps = 3\nfor step in range(steps):\n    pass",
+                 "# what is lost\nrate = 0.5\npd.DataFrame({'step': range(steps), 'loss': rate}).to_csv('loss.csv', index=False)"),
+        deps=[TABLE], plots=["loss.csv"], parameter=("rate: 0.5", "rate: 0.25"), change=NEW_TABLE,
+    ),
+    "shell": Kind(
+        untagged("%matplotlib inline\nimport matplotlib.pyplot as plt", "!cat text/one.txt\nfiles = !ls text",
+                 "WIDTH = 3\nplt.figure(figsize=(WIDTH, 2))\nplt.plot([1, 2])\nplt.savefig('line.png')", "%%time\nopen('text/two.txt').read()"),
+        deps=["data/external/text"], plots=["line.png"], parameter=("width: 3", "width: 4"),
+        change="open('data/external/text/one.txt', 'w').write('3')",
+    ),
+    "far": Kind(
+        untagged("import pandas as pd\nN = 1", "full = pd.read_csv('ABSOLUTE/full.csv')",
+                 "pd.read_csv('../shared/far.csv').head(N).to_csv('../shared/new.csv', index=False)"),
+        deps=["data/external/far.csv", "data/external/full.csv"], outs=["outputs/new.csv"], parameter=("n: 1", "n: 2"),
+        change="open('data/external/full.csv', 'w').write('a,b\\n5,6\\n')",
+    ),
+    "pathlib": Kind(
+        untagged("from pathlib import Path\nimport os\nHERE = Path('text')\nNOTE = 'x'",
+                 "(HERE / 'one.txt').read_text()\nopen(os.path.join('images', '0.png'), 'rb').read()\n"
+                 "Path('results').mkdir(exist_ok=True)\n(Path('results') / 'note.txt').write_text(NOTE)"),
+        deps=["data/external/images/0.png", "data/external/text/one.txt"], outs=["results/note.txt"], parameter=("note: x", "note: y"),
+        change="open('data/external/text/one.txt', 'w').write('3')",
+    ),
+    "parquet": Kind(
+        untagged("import pyarrow.parquet as pq", "COLUMN = 'a'\npq.read_table('table.parquet', memory_map=True)[COLUMN].to_pylist()"),
+        deps=["data/external/table.parquet"], parameter=("column: a", "column: b"),
+        change="import pandas as pd; pd.DataFrame({'a': [5], 'b': [6]}).to_parquet('data/external/table.parquet')",
+    ),
+    "h5": Kind(
+        untagged("import h5py", "COUNT = 2\nwith h5py.File('arrays.h5') as file:\n    print(file['x'][:COUNT])"),
+        deps=["data/external/arrays.h5"], parameter=("count: 2", "count: 1"),
+        change="import h5py; h5py.File('data/external/arrays.h5', 'w')['x'] = [4, 5, 6]",
+    ),
+    "images": Kind(
+        untagged("from PIL import Image\nfrom glob import glob", "SIDE = 2\nfor name in sorted(glob('images/*.png')):\n"
+                 "    print(Image.open(name).resize((SIDE, SIDE)).getpixel((0, 0)))"),
+        deps=["data/external/images"], parameter=("side: 2", "side: 3"),
+        change="from PIL import Image; Image.new('L', (2, 2), 9).save('data/external/images/1.png')",
+    ),
+    "sqlite": Kind(
+        untagged("import sqlite3", "COUNT = 1\nsqlite3.connect('base.sqlite').execute('select x from t limit ?', (COUNT,)).fetchall()"),
+        deps=["data/external/base.sqlite"], parameter=("count: 1", "count: 2"),
+        change="import sqlite3; c = sqlite3.connect('data/external/base.sqlite'); c.execute('insert into t values (8)'); c.commit()",
+    ),
+    "readback": Kind(
+        untagged("import pickle, json", "pickle.dump([1], open('list.pkl', 'wb'))", "pickle.load(open('list.pkl', 'rb'))",
+                 "SCORE = 1.5\njson.dump({'score': SCORE}, open('score.json', 'w'))\njson.dump({'name': 'x'}, open('names.json', 'w'))"),
+        outs=["list.pkl", "names.json"], metrics=["score.json"], parameter=("score: 1.5", "score: 2.5"),
+    ),
+    "modules": Kind(
+        untagged("import sys\nsys.path.append('../shared')\nimport tool\nimport beside", "N = 2\nprint(tool.double(beside.one(N)))"),
+        deps=["notebooks/beside.py", "notebooks/tool.py"], parameter=("n: 2", "n: 3"),
+        change="open('notebooks/tool.py', 'a').write('MORE = 1\\n')",
+    ),
+    "no_parameters": Kind(untagged("print(open('table.csv').read())"), deps=[TABLE], change=NEW_TABLE),
+    "nothing": Kind(untagged()),
+    "large": Kind(large(), parameter=("n: 1", "n: 2")),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", KINDS)
+def test_a_project_around_each_kind(template, samples, churn, tmp_path, name):
+    kind = KINDS[name]
+    shared = (samples.parent / "shared").as_posix()
+    (samples / f"{name}.ipynb").write_text(kind.text.replace("ABSOLUTE", shared))
+    before = contents(samples)
+    environ = churn.environ | {"PIPELINE_STRICT": "1"}  # what it reads and writes is declared
+    project, done = started(template, environ, samples / f"{name}.ipynb", tmp_path / "project")
+    assert contents(samples) == before
     made = stage(project, name)
-    assert made["deps"] == sorted([*deps, f"outputs/code/{name}.py"]), done.stdout
-    assert made["outs"] == sorted([*outs, f"outputs/{name}.ipynb"])
-    assert made.get("metrics", []) == [{path: {"cache": False}} for path in metrics]
-    assert made.get("plots", []) == plots
-    assert [line for line in project.read("dvc.yaml").splitlines() if "#" in line] == comments
+    assert made["deps"] == sorted([*kind.deps, f"outputs/code/{name}.py"]), done.stdout
+    assert made["outs"] == sorted([*kind.outs, f"outputs/{name}.ipynb"])
+    assert made.get("metrics", []) == [{path: {"cache": False}} for path in kind.metrics]
+    assert made.get("plots", []) == kind.plots
+    assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n", done.stdout
+    assert project.run("git", "status", "--porcelain").stdout == "" and project.pipeline("check").stdout == ""
+    assert "Start of the project" in project.run("git", "log", "--oneline").stdout, done.stdout
+    # Neither the outputs nor anything else that is large is git's.
+    assert (project.path / f"notebooks/{name}.ipynb").stat().st_size < 5000
+
+    assert "Running stage" not in project.run("dvc", "repro").stdout
+    if kind.parameter[0]:
+        project.replace("params.yaml", *kind.parameter)
+        assert f"Running stage '{name}'" in project.run("dvc", "repro").stdout
+    if kind.change:
+        project.run("python", "-c", kind.change)
+        assert f"Running stage '{name}'" in project.run("dvc", "repro").stdout
+
+
+# What the notebook is, what `copier copy` says, and the deps of the stage that there is nevertheless.
+BROKEN = {
+    "syntax": (
+        untagged("N = 1", "open('text/one.txt').read()", "print(N))"),
+        ["notebooks/syntax.ipynb: cell 4, line 1: SyntaxError: unmatched ')'",
+         "notebooks/syntax.ipynb: the run failed; stage `syntax` in dvc.yaml has what it touched until then: mend the notebook, then: "
+         "uv run python -m pipeline add notebooks/syntax.ipynb"],
+        ["data/external/text/one.txt"],
+    ),
+    "missing": (
+        untagged("import nowhere_to_be_found\nfrom google.colab import drive", "open('text/one.txt').read()"),
+        ["notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, then: uv run python -m pipeline add "
+         "notebooks/missing.ipynb",
+         "notebooks/missing.ipynb: imports google.colab, which no package brings: take it out, then: uv run python -m pipeline add "
+         "notebooks/missing.ipynb"],
+        ["data/external/text/one.txt"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", BROKEN)
+def test_a_project_around_what_cannot_run(template, samples, churn, tmp_path, name):
+    text, messages, deps = BROKEN[name]
+    (samples / f"{name}.ipynb").write_text(text)
+    project, done = started(template, churn.environ, samples / f"{name}.ipynb", tmp_path / "project")
+    assert done.returncode == 0 and all(message in done.stdout for message in messages), done.stdout
+    assert "The project is here, but not all of it is set up." in done.stdout and "pipeline/" not in done.stdout
+    assert stage(project, name)["deps"] == sorted([*deps, f"outputs/code/{name}.py"])
+    assert "Start of the project" in project.run("git", "log", "--oneline").stdout
+
+
+REFUSED = {
+    "r": (notebook("N <- 1", language="R"), "FILE: is a notebook in r: only Python notebooks can be run here"),
+    "json": ("{", "FILE:1: is not a notebook (broken JSON): "),
+    "other": ("{}", "FILE: is not a notebook: it is JSON of another kind"),
+    "gone": (None, "FILE: there is no such file"),
+}
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_no_project_around_what_is_no_notebook(template, environ, tmp_path, name):
+    text, message = REFUSED[name]
+    file = tmp_path / f"{name}.ipynb"
+    if text is not None:
+        file.write_text(text)
+    _, done = started(template, environ, file, tmp_path / "project")
+    assert done.returncode == 1 and not (tmp_path / "project").exists()
+    assert done.stdout.splitlines()[-1].startswith(message.replace("FILE", file.as_posix())), done.stdout
+    assert "Traceback" not in done.stdout
+
+
+@pytest.mark.parametrize("name", ["far", "readback"])
+def test_a_notebook_becomes_one_more_stage(project, samples, name):
+    kind = KINDS[name]
+    (samples / f"{name}.ipynb").write_text(kind.text.replace("ABSOLUTE", (samples.parent / "shared").as_posix()))
+    before, lines = contents(samples), project.read("dvc.yaml").splitlines()
+    done = project.pipeline("add", str(samples / f"{name}.ipynb"))
+    assert contents(samples) == before
+    assert stage(project, name)["deps"] == sorted([*kind.deps, f"outputs/code/{name}.py"]), done.stdout
+    assert stage(project, name)["outs"] == sorted([*kind.outs, f"outputs/{name}.ipynb"])
+    # What was there is there, but for the list of notebooks whose code is written.
+    changed = [line for line in lines if line not in project.read("dvc.yaml").splitlines()]
+    assert changed == ["      notebook: [Customer_churn]"]
     assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
     assert project.pipeline("check").stdout == ""
-    # Strict: what it reads and writes is declared.
-    project.environ = project.environ | {"PIPELINE_STRICT": "1"}
-    project.run("dvc", "repro", "--force", "--single-item", name)
     assert project.run("git", "diff", "--exit-code", "--stat", "--", "notebooks/Customer_churn.ipynb").stdout == ""
 
 
-def test_large_outputs_stay_behind(project, tmp_path):
-    document = json.loads(notebook("N = 1", "print(N)"))
-    document["cells"][1]["outputs"] = [{"output_type": "stream", "name": "stdout", "text": "x" * 30_000_000}]
-    (tmp_path / "large.ipynb").write_text(json.dumps(document))
-    project.pipeline("add", str(tmp_path / "large.ipynb"))
-    assert (project.path / "notebooks/large.ipynb").stat().st_size < 5000
-
-
 FAILURES = {
-    "syntax": (untagged("N = 1", "open('text/one.txt').read()", "print(N))"), "notebooks/syntax.ipynb: cell 4, line 1: SyntaxError", True),
-    "missing": (
-        untagged("import nowhere_to_be_found", "1"),
-        "notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, then: uv run python -m pipeline add "
-        "notebooks/missing.ipynb\n", True,
-    ),
-    "r": (notebook("N <- 1", language="R"), "r.ipynb: is a notebook in r: only Python notebooks can be run here", False),
-    "json": ("{", "json.ipynb:1: is not a notebook (broken JSON)", False),
-    "gone": (None, "gone.ipynb: there is no such file", False),
+    "r": (notebook("N <- 1", language="R"), "r.ipynb: is a notebook in r: only Python notebooks can be run here"),
+    "gone": (None, "gone.ipynb: there is no such file"),
     "two": (
         notebook("N = 1", {"source": "N = 2", "metadata": {"tags": ["parameters"]}}),
-        "two.ipynb: cells 1 and 2 are both tagged `parameters`", False,
+        "two.ipynb: cells 1 and 2 are both tagged `parameters`",
+    ),
+    "theirs": (
+        untagged("open('history.csv', 'w').write('x')"),
+        "theirs.ipynb: writes history.csv, a result of stage `Customer_churn`: give the file another name there, then: ",
+    ),
+    "helped": (
+        untagged("import helpers"), "notebooks/helpers.py is there already, and another file: rename the one that helped.ipynb imports first\n",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", FAILURES)
-def test_what_cannot_run(project, samples, name):
-    text, message, is_stage = FAILURES[name]
+def test_what_is_no_stage(project, tmp_path, name):
+    text, message = FAILURES[name]
+    (tmp_path / "helpers.py").write_text("def another():\n    pass\n")
     if text is not None:
-        (samples / f"{name}.ipynb").write_text(text)
-    done = project.pipeline("add", str(samples / f"{name}.ipynb"), check=False)
+        (tmp_path / f"{name}.ipynb").write_text(text)
+    done = project.pipeline("add", str(tmp_path / f"{name}.ipynb"), check=False)
     assert done.returncode == 1
     assert message in done.stdout and "pipeline/" not in done.stdout
-    assert (name in YAML(typ="safe").load(project.read("dvc.yaml"))["stages"]) == is_stage
-    if not is_stage:
-        assert project.run("git", "status", "--porcelain").stdout == ""
-    if name == "syntax":
-        assert stage(project, name)["deps"] == ["data/external/text/one.txt", "outputs/code/syntax.py"]
+    assert project.run("git", "status", "--porcelain").stdout == ""
 
 
 def test_a_stage_is_brought_up_to_date(project):

@@ -104,9 +104,22 @@ def test_local_modules_are_no_packages_but_theirs_are(tmp_path):
     assert files == {
         folder / "helpers.py": "helpers.py", folder / "tools/__init__.py": "tools/__init__.py", folder / "tools/x.py": "tools/x.py",
     }  # fmt: skip
-    # From where Python finds it, wherever that is.
-    files = local_files(parse(notebook("import sys\nsys.path.append('../src')\nimport utils"), "x.ipynb"), folder)
-    assert files == {tmp_path / "src/utils.py": "utils.py"}
+
+
+@pytest.mark.parametrize(
+    "added",
+    ["'../src'", "os.path.abspath('../src')", "os.path.join(os.getcwd(), '..', 'src')", "str(Path.cwd().parent / 'src')",
+     "str(Path('../src').resolve())"],
+)  # fmt: skip
+def test_a_module_is_found_where_the_notebook_looks(tmp_path, added):
+    for name in ("beside/x", "src/utils.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("import seaborn")
+    looking = parse(notebook(f"sys.path.insert(0, {added})\nimport utils, nowhere"), "x.ipynb")
+    assert local_files(looking, tmp_path / "beside") == {tmp_path / "src/utils.py": "utils.py"}
+    assert needed(looking, tmp_path / "beside") == {"nowhere", "seaborn"}
+    # Where it cannot be told, nothing is said to be missing.
+    assert needed(parse(notebook("sys.path.append(x)\nimport nowhere"), "x.ipynb"), tmp_path) == set()
 
 
 def test_modules_of_a_file():

@@ -67,7 +67,10 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
         raise Refused(f"{target}: a stage's command cannot name a file with spaces: rename it")
     stage = next((each for each in Project().stages() if (each.calls("run") or ("",))[0] == target), None)
     if not inside and Path(target).exists():
-        raise Refused(f"{target} is there already: add that one, or give {source.name} another name first")
+        raise Refused(
+            f"{target} is there already: for that one, uv run python -m pipeline add {target}; else give {source.name} "
+            "another name first"
+        )
     _refuse_unsaved(target)
 
     # First all that may be refused, then the files.
@@ -76,7 +79,7 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     modules = {} if inside else _modules(given, source.resolve().parent)
     if taken := [place for file, place in modules.items() if Path(place).exists() and not _is_copy(place, file)]:
         raise Refused(f"{taken[0]} is there already, and another file: rename the one that {source.name} imports first")
-    if not inside and (found.inputs or found.outputs or modules):
+    if not inside and (found.notebook.document != given.document or found.outputs or modules):
         found.notebook = _starting_in_root(found.notebook, bool(modules))
     lifted = lift.lifted(found.notebook, names)
     # The numbers of cells are those of the copy, where the one of parameters may be new.
@@ -380,7 +383,8 @@ def _is_copy(place: str, file: Path) -> bool:
 
 def _lacking(notebook: Notebook) -> list[str]:
     """What its imports lack in this environment, one line each: packages to install, and what none brings."""
-    names = {name for name in imports.needed(notebook, Path(notebook.path).parent) if not _is_there(imports.root(name))}
+    names = imports.needed(notebook, Path(notebook.path).parent, Path())
+    names = {name for name in names if not _is_there(imports.root(name))}
     again = f"uv run python -m pipeline add {notebook.path}"
     lines = []
     if packages := sorted({imports.distribution(name) for name in names} - {None}):

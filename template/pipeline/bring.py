@@ -113,9 +113,8 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
                 follow(use.cell, use.node, use.path, new)
             continue
         found, head = places.find(use.path), places.find(use.head.value)
-        if found is None and use.role == "read" and use.whole and _may_be_missing(use.path) and not made(use.path):
-            if use.path in missing:
-                continue
+        is_needed = use.role == "read" and use.whole and _may_be_missing(use.path) and not made(use.path)
+        if found is None and is_needed and use.path not in missing:
             missing.add(use.path)
             result.notes.append(
                 f"{notebook.place(use.cell)}: `{use.path}` is not there: put it into {INPUTS}, and write its path from the "
@@ -311,13 +310,13 @@ def _written(uses: list[_Use]) -> dict[str, str]:
 
 def _place_of_result(use: _Use, uses: list[_Use], written: dict[str, str], places: _Places) -> str:
     """Where a result goes: out of the way of the inputs, and not out of the project."""
-    path = Path(use.path)
+    path, slash = Path(use.path), "/" if use.path.endswith("/") else ""
     if use.path.startswith(("/tmp/", "/dev/")) or _is_hidden(use.path):
         return use.path
     if path.is_absolute() or use.path.startswith(("~", "..")):
         target = (places.origin / path.expanduser()).resolve()
         inside = target.is_relative_to(places.root)
-        return target.relative_to(places.root).as_posix() if inside else f"{RESULTS}/{path.name}"
+        return (target.relative_to(places.root).as_posix() if inside else f"{RESULTS}/{path.name}") + slash
     reads_below = any(other.head is use.head and other.path not in written for other in uses)
     if use.head.value != use.path and reads_below and places.find(use.head.value):
         return f"{WRITTEN_BESIDE_INPUTS}/{path.name}"
@@ -363,6 +362,7 @@ def _uses(notebook: Notebook) -> Iterator[_Use]:
     """All uses of a path that the code makes, in its order; a name's own assignment is none."""
     code = [cell for cell in notebook.cells if cell.type == "code" and cell.tree is not None]
     once = _assigned_once(code)
+    own = {node.name for cell in code for node in ast.walk(cell.tree) if isinstance(node, ast.FunctionDef)}
     for cell in code:
         parents = {child: parent for parent in ast.walk(cell.tree) for child in ast.iter_child_nodes(parent)}
         nodes = [node for node in ast.walk(cell.tree) if isinstance(node, ast.expr)]
@@ -370,13 +370,13 @@ def _uses(notebook: Notebook) -> Iterator[_Use]:
         for node in sorted(nodes, key=lambda each: (each.lineno, each.col_offset, -(each.end_col_offset or 0))):
             parent = parents.get(node)
             if isinstance(node, ast.JoinedStr):
-                yield from _formatted(cell, node, parents)
+                yield from _formatted(cell, node, parents, own)
             if node not in static or parent in static or _is_no_use(node, parent, once):
                 continue
             path, head, head_cell = static[node]
             if not _stands_in_source(head_cell, head):
                 continue
-            role, is_path = _role(node, parents)
+            role, is_path = _role(node, parents, own)
             is_path = is_path or (isinstance(node, ast.Name) and bool(_FOLDER_NAME.search(node.id)))
             whole = not isinstance(parent, ast.BinOp | ast.FormattedValue)
             yield _Use(cell, node, path, head, head_cell, role, is_path, whole)
@@ -402,7 +402,7 @@ def _stands_in_source(cell: Cell, node: ast.expr) -> bool:
     return cell.python[0].split("\n")[rows] == cell.source.split("\n")[rows]
 
 
-def _formatted(cell: Cell, node: ast.JoinedStr, parents: dict) -> Iterator[_Use]:
+def _formatted(cell: Cell, node: ast.JoinedStr, parents: dict, own: set[str]) -> Iterator[_Use]:
     """`f"images/{name}.png"`: the folder in front can be told, and is replaced by its text."""
     first = node.values[0] if node.values else None
     if not (isinstance(first, ast.Constant) and "/" in first.value) or not _stands_in_source(cell, node):
@@ -421,7 +421,7 @@ def _formatted(cell: Cell, node: ast.JoinedStr, parents: dict) -> Iterator[_Use]
             end_col_offset=start + len(folder.encode()),
         )
         text.bare = True
-        yield _Use(cell, text, folder, text, cell, _role(node, parents)[0], True, False)
+        yield _Use(cell, text, folder, text, cell, _role(node, parents, own)[0], True, False)
 
 
 _FOLDER_NAME = re.compile(r"dir|path|folder|root|file|source", re.IGNORECASE)
@@ -457,8 +457,7 @@ def _static(node: ast.expr, cell: Cell, once: dict, depth: int = 0) -> tuple[str
             value, where = once[name]
             return _static(value, where, once, depth + 1)
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            # `ROOT / "data" / "a.csv"`, where ROOT is found as the notebook runs: taken as from the project's root.
-            return _joined([inner(left), inner(right)]) if inner(left) else inner(right)
+            return inner(right) if _is_root(left, once) else _joined([inner(left), inner(right)])
         case ast.BinOp(left=left, op=ast.Add(), right=right):
             first, second = inner(left), inner(right)
             return (first[0] + second[0], *first[1:]) if first and second else None
@@ -467,7 +466,7 @@ def _static(node: ast.expr, cell: Cell, once: dict, depth: int = 0) -> tuple[str
                 case "Path" | "PurePath" | "join" | "str" | "fspath" | "abspath" | "expanduser" | "normpath":
                     if _name(node) == "join" and not ast.unparse(node.func).endswith("path.join"):
                         return None
-                    return _joined([inner(each) for each in arguments])
+                    return _joined([inner(each) for each in arguments[_is_root(arguments[0], once) :]])
                 case "joinpath" if isinstance(node.func, ast.Attribute):
                     return _joined([inner(each) for each in (node.func.value, *arguments)])
         case ast.Call(
@@ -475,6 +474,23 @@ def _static(node: ast.expr, cell: Cell, once: dict, depth: int = 0) -> tuple[str
         ):
             return inner(value)
     return None
+
+
+_ROOT_NAME = re.compile(r"root|base|project|repo|here|cwd", re.IGNORECASE)
+
+
+def _is_root(node: ast.expr, once: dict) -> bool:
+    """Whether it is the folder of a project as a notebook finds it when it runs: `ROOT = find_root()`, `Path.cwd()`.
+
+    In the project that is its root, from which all paths start.
+    """
+    match node:
+        case ast.Name(id=name) if name in once and _ROOT_NAME.search(name):
+            value = once[name][0]
+            return isinstance(value, ast.Call | ast.Attribute) and _static(value, once[name][1], once, 1) is None
+        case ast.Call():
+            return _name(node) in ("cwd", "getcwd")
+    return False
 
 
 def _joined(parts: list) -> tuple[str, ast.Constant, Cell] | None:
@@ -487,8 +503,11 @@ def _name(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
-def _role(node: ast.expr, parents: dict) -> tuple[str, bool]:
-    """What the call around a path does with it, and whether something says that it is one."""
+def _role(node: ast.expr, parents: dict, own: set[str]) -> tuple[str, bool]:
+    """What the call around a path does with it, and whether something says that it is one.
+
+    What a function of the notebook's own writes, and in which folder, its name does not tell.
+    """
     is_path = isinstance(node, ast.Call | ast.BinOp)
     child, parent = node, parents.get(node)
     while isinstance(parent, ast.expr | ast.keyword):
@@ -502,7 +521,7 @@ def _role(node: ast.expr, parents: dict) -> tuple[str, bool]:
                 writes = isinstance(mode, ast.Constant) and str(mode.value)[:1] in ("w", "a", "x")
                 return ("write" if writes else "" if name == "HDFStore" else "read"), True
             if _WRITES.fullmatch(name):
-                return "write", True
+                return "" if name in own else "write", True
             if name in ("mkdir", "makedirs"):
                 return "folder", True
             if _ASKS.fullmatch(name):

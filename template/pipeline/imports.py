@@ -88,9 +88,15 @@ def distributions(notebook: "Notebook", folder: Path) -> list[str]:
     return sorted(found - {None})
 
 
-def needed(notebook: "Notebook", folder: Path) -> set[str]:
-    """The dotted names from elsewhere that it cannot do without: not what a `try`, an `if` or a function imports."""
-    names, trees, _ = _followed(notebook, folder)
+def needed(notebook: "Notebook", *folders: Path) -> set[str]:
+    """The dotted names from elsewhere that it cannot do without: not what a `try`, an `if` or a function imports.
+
+    Args:
+        folders: in which it may start; its own modules lie there.
+    """
+    names, trees, _ = _followed(notebook, *folders)
+    if None in {place for tree in trees for place in _added_to_path(tree)}:
+        return set()  # any of them may lie where it looks
     return names & {name for tree in trees for statement in tree.body for name in _imported_by(statement)}
 
 
@@ -107,11 +113,12 @@ def local_files(notebook: "Notebook", folder: Path) -> dict[Path, str]:
     }
 
 
-def _followed(notebook: "Notebook", folder: Path) -> tuple[set[str], list[ast.Module], dict[Path, Path]]:
+def _followed(notebook: "Notebook", *folders: Path) -> tuple[set[str], list[ast.Module], dict[Path, Path]]:
     """The names that are imported from elsewhere, the trees that import, and the local modules with their folders."""
     trees = [tree for cell in notebook.cells for tree in _trees(cell)]
-    added = (Path(os.path.normpath(folder / place)) for tree in trees for place in _added_to_path(tree))
-    folders, made = [folder, *added], _made(notebook)
+    added = [place for tree in trees for place in _added_to_path(tree) if place is not None]
+    folders = [*folders, *(Path(os.path.normpath(folder / place)) for folder in folders for place in added)]
+    made = _made(notebook)
     names, paths = set(), {}
     for tree in trees:  # it grows
         for name in _imported(tree):
@@ -212,15 +219,37 @@ def _imported_by(node: ast.AST) -> list[str]:
     return []
 
 
-def _added_to_path(tree: ast.AST) -> Iterator[str]:
-    """Folders of `sys.path.append("../src")` and `sys.path.insert(0, "..")`: what lies there is local, too."""
+def _added_to_path(tree: ast.AST) -> Iterator[str | None]:
+    """Folders of `sys.path.append("../src")`: what lies there is local, too. None where the code does not tell which."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(
-                func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="sys"), attr="path")),
-                args=[*_, ast.Constant(value=str(place))],
+                func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="sys"), attr="path")), args=[*_, place]
             ):
-                yield place
+                yield _told(place)
+
+
+def _told(place: ast.expr) -> str | None:
+    """A folder as seen from the notebook's: `os.path.abspath("..")`, `str(Path.cwd().parent / "src")`."""
+    match place:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Attribute(value=inner, attr="parent"):
+            parts = [_told(inner), ".."]
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            parts = [_told(left), _told(right)]
+        case ast.Call(func=ast.Attribute(attr="cwd" | "getcwd"), args=[]):
+            return "."
+        case ast.Call(func=ast.Attribute(value=inner, attr="resolve" | "absolute" | "as_posix"), args=[]):
+            return _told(inner)
+        case ast.Call(
+            func=ast.Name(id="str" | "Path") | ast.Attribute(attr="abspath" | "realpath" | "join" | "Path"),
+            args=arguments,
+        ):
+            parts = [_told(each) for each in arguments]
+        case _:
+            return None
+    return None if None in parts else "/".join(parts)
 
 
 def _behind_pandas(tree: ast.AST) -> Iterator[str]:
