@@ -1,8 +1,10 @@
 """The project's README, walked through from top to bottom: each command in it is read from there and run."""
 
+import contextlib
 import re
 import shlex
 import shutil
+import socket
 import subprocess
 import time
 import urllib.request
@@ -193,17 +195,23 @@ def commit(project: Workspace) -> None:
 
 def editor(project: Workspace, command: str) -> None:
     """Starts JupyterLab as the README says, and asks it for its page."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
     log = project.path.parent / "jupyter.log"
+    options = ["--no-browser", "--allow-root", f"--ServerApp.port={port}", "--IdentityProvider.token="]
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*shlex.split(command), "--no-browser", "--allow-root", "--ServerApp.port=0"], cwd=project.path,
-            env=project.environ, stdout=file, stderr=file,
-        )  # fmt: skip
+            [*shlex.split(command), *options], cwd=project.path, env=project.environ, stdout=file, stderr=file
+        )
+
+    def page() -> bytes:
+        with contextlib.suppress(OSError):
+            return urllib.request.urlopen(f"http://127.0.0.1:{port}/lab", timeout=60).read()
+        return b""
+
     try:
-        address = re.compile(r"http://127\.0\.0\.1:\d+/lab\?token=\w+(?=\s)")
-        wait(lambda: address.search(log.read_text()), log.read_text, 300)
-        url = address.search(log.read_text())[0]
-        assert b"JupyterLab" in urllib.request.urlopen(url, timeout=60).read()
+        wait(lambda: b"JupyterLab" in page(), log.read_text, 300)
     finally:
         process.terminate()
         process.wait(timeout=60)
