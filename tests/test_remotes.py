@@ -288,13 +288,15 @@ def test_a_remote_of_the_persons_own_stays(rendered, made):
 @dataclass
 class Store:
     """A remote that is there: the answers, a person's secrets as variables, what stands for the words of README's
-    commands, and variables that only say where the server is.
+    commands, variables that only say where the server is, and what `setup` says to whom has no or a wrong secret.
     """
 
     answers: dict[str, str]
     environ: dict[str, str] = field(default_factory=dict)
     words: dict[str, str] = field(default_factory=dict)
     place: dict[str, str] = field(default_factory=dict)
+    refused: str = ""
+    wrong: dict[str, str] = field(default_factory=dict)
 
 
 @pytest.fixture(scope="module")
@@ -352,7 +354,9 @@ def serving(command: list[str], port: int, log: Path) -> Iterator[None]:
 
 @pytest.fixture
 def local(tmp_path) -> Store:
-    return Store({"remote_url": "../store"}, words={"PATH": str(tmp_path / "store")})
+    return Store(
+        {"remote_url": "../store"}, words={"PATH": str(tmp_path / "store")}, refused="is a folder that is not there"
+    )
 
 
 @pytest.fixture
@@ -372,6 +376,7 @@ def s3(endpoint) -> Store:
         {"remote_url": "s3://bucket/a/path", "remote_endpoint": endpoint},
         {"AWS_ACCESS_KEY_ID": "AKID", "AWS_SECRET_ACCESS_KEY": "wJal"},
         {"KEY_ID": "AKID", "SECRET": "wJal"},
+        refused="needs a key, and finds none",
     )
 
 
@@ -386,6 +391,7 @@ def s3_profile(endpoint, tmp_path) -> Store:
         {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "team")},
         {"NAME": "mine"},
         {"AWS_SHARED_CREDENTIALS_FILE": str(tmp_path / "mine")},
+        refused="needs a key, and finds none",
     )
 
 
@@ -447,6 +453,8 @@ def azure(tmp_path, anew) -> Iterator[Store]:
             {"remote_url": "azure://box/a/path", "remote_account": account},
             {"AZURE_STORAGE_CONNECTION_STRING": connection},
             {"STRING": connection},
+            refused="refuses access",
+            wrong={"AZURE_STORAGE_CONNECTION_STRING": connection.replace("Eby8", "AAAA")},
         )
 
 
@@ -484,8 +492,9 @@ def ssh(tmp_path) -> Iterator[Store]:
         if subprocess.run(["ssh", *options, "-i", str(key), f"ssh://{host}", "true"], timeout=60).returncode != 0:
             pytest.skip(f"sshd lets nobody in here: {log.read_text()[-500:]}")
         yield Store(
-            {"remote_url": f"ssh://{host}{tmp_path}/store"}, {"HOME": str(tmp_path / "home")}, {"FILE": str(key)}
-        )
+            {"remote_url": f"ssh://{host}{tmp_path}/store"}, {"HOME": str(tmp_path / "home")}, {"FILE": str(key)},
+            refused="refuses access",
+        )  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", ["local", "s3", "s3_profile", "gs", "azure", "ssh"])
@@ -503,14 +512,24 @@ def test_a_clone_has_data_and_results(render, project, anew, tmp_path, request, 
 
     there = Workspace(tmp_path / "elsewhere" / "clone", anew.environ | store.place)
     project.run("git", "clone", "--quiet", ".", str(there.path))
+    if store.refused:
+        set_up(there, store.wrong, 1, f" {store.refused}")
     section = re.search(r"^## Share the results$.*?^(?=## )", there.read("README.md"), re.M | re.S)[0]
-    commands = [line for block in re.findall(r"```\n(.*?)```", section, re.S) for line in block.splitlines()]
-    assert commands and all(command.startswith("uv run dvc remote modify --local storage ") for command in commands)
+    commands = [line for line in section.splitlines() if line.startswith("uv run dvc remote modify --local storage ")]
+    assert commands
     for command in commands:
         there.run(*(store.words.get(word, word) for word in shlex.split(command)))
-    there.run("uv", "run", "--quiet", "dvc", "pull")
+    set_up(there, {}, 0, "fetched data and results from the remote `storage` (")
     assert there.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
     assert "Cache and remote 'storage' are in sync.\n" in there.run("dvc", "status", "--cloud").stdout
     assert there.run("git", "status", "--porcelain").stdout == ""
     for name in ("data/external/penguins.csv", "outputs/penguins.ipynb", "outputs/model.joblib"):
         assert (there.path / name).read_bytes() == (project.path / name).read_bytes()
+
+
+def set_up(project: Workspace, environ: dict[str, str], code: int, said: str) -> None:
+    """Runs the newcomer's command, and looks for a line with these words."""
+    project = Workspace(project.path, project.environ | environ)
+    done = project.run("uv", "run", "--quiet", "python", "-m", "pipeline", "setup", check=False)
+    assert done.returncode == code and "Traceback" not in done.stdout, done.stdout
+    assert any(said in line for line in done.stdout.splitlines()), done.stdout

@@ -6,6 +6,7 @@ A step of `python -m pipeline setup`, in a process of its own: DVC can be import
 import logging
 import re
 import sys
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -19,28 +20,46 @@ _KEYS = f"where README.md says (`Share the results`), then {AGAIN}"
 _CAUSES = [
     (r"_NoFolder", f"is a folder that is not there: connect its drive, or correct its path in .dvc/config, then {AGAIN}"),
     (r"requires 'dvc-(\w+)'", rf"needs a package: uv add --group dev 'dvc[\1]'; then {AGAIN}"),
-    (r"HostKeyNotVerifiable", f"is a host that ssh does not know: connect once with ssh, confirm its key, then {AGAIN}"),
-    (r"NoCredential|PartialCredential|DefaultCredential|ProfileNotFound", f"needs a key, and finds none: put yours {_KEYS}"),
+    (r"_NoKeyFile: (.*)", rf"is to be read with \1, which is not there: put it there, or name another {_KEYS}"),
     (
-        r"\b40[13]\b|Forbidden|Unauthorized|AccessDenied|InvalidAccessKeyId|SignatureDoesNotMatch|Permission ?[Dd]enied|"
-        r"PermissionError|ClientAuthentication|AuthenticationFailed|AuthorizationFail",
+        r"Passphrase must be specified",
+        f"has a key with a passphrase: uv run dvc remote modify --local NAME ask_passphrase true; then {AGAIN}",
+    ),
+    (
+        r"NoCredential|PartialCredential|Default\w*Credential|ProfileNotFound|either account_name or connection_string",
+        f"needs a key, and finds none: put yours {_KEYS}",
+    ),
+    (
+        r"\b40[13]\b|Forbidden|Unauthorized|AccessDenied|ExpiredToken|Bad Request|InvalidAccessKeyId|Signature|"
+        r"Permission ?[Dd]enied|PermissionError|Authentication|AuthorizationFail|Connection string is",
         f"refuses access: put a key that it takes {_KEYS}",
     ),
     (
-        r"gaierror|Name or service|ConnectionRefused|EndpointConnection|Connect\w*Timeout|TimeoutError|Cannot connect|"
-        r"ServiceRequestError|ConnectionLost|ConnectionReset|ConnectionError|ServerDisconnected|unreachable|No route",
+        r"gaierror|Name or service|ConnectionRefused|EndpointConnection|TimeoutError|Timeout\b|[Tt]imed? ?out|"
+        r"Cannot connect|Connect call failed|ServiceRequestError|Connection ?[Ll]ost|ConnectionReset|ConnectionError|"
+        r"ServerDisconnected|unreachable|No route",
         f"cannot be reached: check the network and the address, then {AGAIN}",
     ),
-    (r"\b5\d\d, message|InternalError|ServiceUnavailable", f"has a trouble of its own: later {AGAIN}"),
     (
-        r"NoSuchBucket|bucket does not exist|Container\w*NotFound|container does not exist",
+        r"\b5\d\d, message|InternalError|Service ?Unavailable",
+        f"has a trouble of its own: some time later {AGAIN}",
+    ),
+    (
+        r"NoSuchBucket|bucket does not exist|FileNotFoundError: b/[^/\n]+/o$|Container\w*NotFound|No such container",
         "has no such bucket or container: check its address in .dvc/config",
     ),
 ]  # fmt: skip
 
+# A store that does not answer is tried for minutes by the packages that speak to it.
+SECONDS_TO_ANSWER = 60
+
 
 class _NoFolder(OSError):
     """A remote in a folder, a drive of the network perhaps, that is not there."""
+
+
+class _NoKeyFile(OSError):
+    """The file with a person's key, which DVC's configuration names, is not there."""
 
 
 class Unfetched(Exception):
@@ -77,6 +96,11 @@ def _fetch() -> str:
             name = repo.config["core"].get("remote")
             if name:
                 remote = f"the remote `{name}` ({_without_secrets(repo.config['remote'][name]['url'])})"
+            missing = _missing(repo)
+            if not missing:
+                return "data and results are here"
+            # What an interrupted pull has left in the cache needs no network.
+            repo.checkout(targets=[str(out) for out in missing], allow_missing=True)
             missing = _missing(repo)
             if not missing:
                 return "data and results are here"
@@ -135,14 +159,29 @@ def _look_at(repo, out) -> None:
     remote = repo.cloud.get_remote(out.remote)
     if remote.fs.version_aware or remote.worktree:
         return  # its files have names of their own
-    try:
-        with remote.odb.fs.open(remote.odb.oid_to_path(out.hash_info.value), "rb") as file:
-            file.read(1)
-    except FileNotFoundError as error:
+    for key in ("keyfile", "credentialpath"):
+        file = repo.config["remote"].get(remote.name, {}).get(key)
+        if file and not Path(file).expanduser().exists():
+            raise _NoKeyFile(file)
+    raised = []
+
+    def look() -> None:
+        try:
+            with remote.odb.fs.open(remote.odb.oid_to_path(out.hash_info.value), "rb") as file:
+                file.read(1)
+        except BaseException as error:
+            raised.append(error)
+
+    thread = threading.Thread(target=look, daemon=True)
+    thread.start()
+    thread.join(SECONDS_TO_ANSWER)
+    if thread.is_alive():
+        raise TimeoutError
+    for error in raised:
+        if not isinstance(error, FileNotFoundError) or _cause(error):
+            raise error
         if remote.fs.protocol == "local" and not Path(remote.path).exists():
-            raise _NoFolder from None
-        if _cause(error):
-            raise
+            raise _NoFolder
 
 
 def _explained(remote: str, error: BaseException) -> str:
