@@ -1,0 +1,152 @@
+"""`python -m pipeline.report TARGET`: what a checkout changes in parameters, metrics and plots, for those who review it.
+
+No verb of `python -m pipeline`: only CI has a use for it, and calls it with what draws pictures beside the environment.
+"""
+
+import argparse
+import base64
+import json
+import mimetypes
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+FOLDER = Path("dvc_plots")
+"""Where DVC, too, puts its plots; git ignores it."""
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font-family: system-ui, sans-serif; max-width: 75rem; margin: 2rem auto; padding: 0 1rem }}
+table {{ border-collapse: collapse }}
+th, td {{ border: 1px solid #d0d7de; padding: 0.3rem 0.8rem; text-align: left }}
+img {{ max-width: min(100%, 45rem) }}
+</style>
+{body}
+</html>
+"""
+
+
+class ReportError(Exception):
+    """What there is to compare cannot be had; one line that says why and what to do."""
+
+
+def main(argv: list[str]) -> int:
+    """Writes `report.md`, `plots.md` with its pictures, and `report.html`, which has all of them, into `FOLDER`.
+
+    What stands in `notes.md` there is put first. Returns the exit code: 1 where there is nothing to compare with.
+    """
+    parser = argparse.ArgumentParser(prog="python -m pipeline.report", description=__doc__.partition(": ")[2])
+    parser.add_argument("target", metavar="TARGET", help="the branch to compare with, as in origin/main")
+    target = parser.parse_args(argv).target
+    try:
+        # Not the branch as it is now: what it got since then is no change of this checkout's.
+        base = _run("git", "merge-base", target, "HEAD", hint=f"is {target} fetched, with its history?").strip()
+        label = target.removeprefix("origin/")
+        FOLDER.mkdir(exist_ok=True)
+        notes = FOLDER / "notes.md"
+        report = [
+            f"## Compared with {label}",
+            *([notes.read_text(encoding="utf-8").strip().replace("\n", "\n\n")] if notes.exists() else []),
+            "### Parameters",
+            _dvc("params", "diff", "--md", base).strip().replace(base, label) or "No parameter differs.",
+            "### Metrics",
+            _dvc("metrics", "diff", "--md", base).strip().replace(base, label) or "No metric differs.",
+        ]
+        found = _dvc("plots", "diff", "--json", base).replace(json.dumps(base), json.dumps(label))
+        plots = [*_plots(json.loads(found or "{}"))]
+    except ReportError as error:
+        print(f"report: {error}", file=sys.stderr)
+        return 1
+    plots = ["### Plots", *plots] if plots else []
+    _write("report.md", report)
+    _write("plots.md", plots)
+    (FOLDER / "report.html").write_text(_page(f"Compared with {label}", [*report, *plots]), encoding="utf-8")
+    return 0
+
+
+def _plots(found: dict) -> Iterator[str]:
+    """The plots as Markdown; the pictures are written beside it."""
+    number = 0
+    for name, versions in found.get("data", {}).items():
+        pictures = {}
+        for version in versions:
+            number += 1
+            revision = " and ".join(version["revisions"])
+            if version["type"] == "image":
+                path = FOLDER / f"plot{number}{Path(version['url']).suffix}"
+                shutil.copyfile(version["url"], path)
+            else:
+                path = FOLDER / f"plot{number}.png"
+                try:
+                    path.write_bytes(_draw(version["content"]))
+                except ValueError as error:
+                    yield f"`{name}` cannot be drawn: {' '.join(str(error).split())[:200]}"
+                    continue
+            pictures[revision] = f"![{name} of {revision}]({path.name})"
+        if len(pictures) > 1:
+            yield f"#### {name}"
+            yield "\n".join(f"| {' | '.join(row)} |" for row in (pictures, ["---"] * len(pictures), pictures.values()))
+        elif pictures:
+            yield f"#### {name}"
+            yield from pictures.values()
+    missing = {}
+    for error in found.get("errors", []):
+        missing.setdefault((error["source"] or error["name"], error["type"], error["msg"]), []).append(error["rev"])
+    for (source, kind, message), revisions in missing.items():
+        why = "not in git, and not in a DVC remote" if kind == "FileNotFoundError" else " ".join(message.split())
+        yield f"Not drawn: `{source}` of {' and '.join(dict.fromkeys(revisions))}: {why}"
+
+
+def _draw(spec: dict) -> bytes:
+    """A Vega-Lite plot as PNG.
+
+    Raises:
+        ValueError: it is no such plot.
+    """
+    import vl_convert  # not in the project's environment, which has no other use for its 30 MB
+
+    return vl_convert.vegalite_to_png(spec, scale=2)
+
+
+def _page(title: str, blocks: list[str]) -> str:
+    """Markdown as one HTML page that has its pictures in it: it can be sent, kept and opened from anywhere."""
+    from markdown_it import MarkdownIt
+
+    body = MarkdownIt("commonmark", {"html": False}).enable("table").render("\n\n".join(blocks))
+    return _PAGE.format(title=title, body=re.sub(r'(?<=<img src=")[^"]+', lambda match: _data(match[0]), body))
+
+
+def _data(name: str) -> str:
+    kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
+    return f"data:{kind};base64,{base64.b64encode((FOLDER / name).read_bytes()).decode()}"
+
+
+def _write(name: str, blocks: list[str]) -> None:
+    (FOLDER / name).write_text("".join(f"{block}\n\n" for block in blocks), encoding="utf-8", newline="\n")
+
+
+def _dvc(*arguments: str) -> str:
+    return _run(sys.executable, "-m", "dvc", *arguments, hint="see its message above")
+
+
+def _run(*command: str, hint: str) -> str:
+    """What a command prints; its messages go to the screen.
+
+    Raises:
+        ReportError: it failed.
+    """
+    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    if done.returncode:
+        shown = " ".join(command).replace(f"{sys.executable} -m ", "")
+        raise ReportError(f"`{shown}` failed: {hint}")
+    return done.stdout
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
