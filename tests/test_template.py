@@ -107,7 +107,7 @@ def test_no_trust_no_copy(template, tmp_path, environ):
 def test_a_project_around_a_notebook(render, churn):
     rendered = files(render(**from_notebook(churn)))
     assert YAML(typ="safe").load(rendered[".copier-answers.yml"]).keys() == {
-        "_commit", "_src_path", "start", "project_name", "dependencies", "remote", "setup",
+        "_commit", "_src_path", "start", "project_name", "dependencies", "remote", "ci", "setup",
     }  # fmt: skip
     project = tomllib.loads(rendered["pyproject.toml"])["project"]
     assert (project["name"], project["dependencies"]) == ("churn-2", ["pandas", "pyyaml", "scikit-learn"])

@@ -54,9 +54,9 @@ def main(argv: list[str]) -> int:
             f"## Compared with {label}",
             *([notes.read_text(encoding="utf-8").strip().replace("\n", "\n\n")] if notes.exists() else []),
             "### Parameters",
-            _dvc("params", "diff", "--md", base).strip().replace(base, label) or "No parameter differs.",
+            _table("params", base, label) or "No parameter differs.",
             "### Metrics",
-            _dvc("metrics", "diff", "--md", base).strip().replace(base, label) or "No metric differs.",
+            _table("metrics", base, label) or "No metric differs.",
         ]
         found = _dvc("plots", "diff", "--json", base).replace(json.dumps(base), json.dumps(label))
         plots = [*_plots(json.loads(found or "{}"))]
@@ -68,6 +68,12 @@ def main(argv: list[str]) -> int:
     _write("plots.md", plots)
     (FOLDER / "report.html").write_text(_page(f"Compared with {label}", [*report, *plots]), encoding="utf-8")
     return 0
+
+
+def _table(what: str, base: str, label: str) -> str:
+    """What differs, as Markdown; empty where nothing does: DVC then writes the heads of the columns alone."""
+    table = _dvc(what, "diff", "--md", base).strip()
+    return table.replace(base, label) if len(table.splitlines()) > 2 else ""
 
 
 def _plots(found: dict) -> Iterator[str]:
