@@ -392,6 +392,24 @@ def test_an_unknown_branch_is_one_line(bare):
     assert done.stdout.splitlines()[-1] == line
 
 
+def test_a_target_that_cannot_be_read_is_named(bare):
+    bare.run("git", "init", "--quiet", "--initial-branch=main")
+    bare.run("dvc", "init", "--quiet")
+    bare.write("dvc.yaml", "stages: [\n")
+    for branch in ("main", "topic"):
+        bare.run("git", "add", "--all")
+        bare.run("git", "commit", "--quiet", "--message", branch)
+        bare.run("git", "checkout", "--quiet", "-B", "topic")
+        bare.write("dvc.yaml", "stages: {}\n")
+    bare.run("python", "-m", "pipeline.report", "main")
+    page = bare.read(PAGE)
+    assert "No parameter differs." in page and "No metric differs." in page
+    assert (
+        "<p>Not drawn: <code>plots</code> of main: unable to read: 'dvc.yaml', YAML file structure is corrupted</p>"
+        in page
+    )
+
+
 @pytest.mark.parametrize("path", [GITLAB, WORKFLOW, *OWN], ids=lambda path: path.name)
 def test_files_fit_the_schemas_of_their_hosts(path):
     schema = "vendor.gitlab-ci" if path == GITLAB else "vendor.github-workflows"

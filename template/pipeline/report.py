@@ -5,6 +5,7 @@ No verb of `python -m pipeline`: only CI has a use for it, and calls it with wha
 
 import argparse
 import base64
+import html
 import json
 import mimetypes
 import re
@@ -103,10 +104,12 @@ def _plots(found: dict) -> Iterator[str]:
             yield from pictures.values()
     missing = {}
     for error in found.get("errors", []):
-        missing.setdefault((error["source"] or error["name"], error["type"], error["msg"]), []).append(error["rev"])
-    for (source, kind, message), revisions in missing.items():
+        # A branch whose dvc.yaml cannot be read has neither.
+        what = error.get("source") or error.get("name") or "plots"
+        missing.setdefault((what, error["type"], error["msg"]), []).append(error["rev"])
+    for (what, kind, message), revisions in missing.items():
         why = "not in git, and not in a DVC remote" if kind == "FileNotFoundError" else " ".join(message.split())
-        yield f"Not drawn: `{source}` of {' and '.join(dict.fromkeys(revisions))}: {why}"
+        yield f"Not drawn: `{what}` of {' and '.join(dict.fromkeys(revisions))}: {why}"
 
 
 def _draw(spec: dict) -> bytes:
@@ -114,9 +117,13 @@ def _draw(spec: dict) -> bytes:
 
     Raises:
         ValueError: it is no such plot.
+        ReportError: the drawing library is not here.
     """
-    import vl_convert  # not in the project's environment, which has no other use for its 30 MB
-
+    try:
+        import vl_convert  # not in the project's environment, which has no other use for its 30 MB
+    except ModuleNotFoundError:
+        command = "uv run --with vl-convert-python python -m pipeline.report"
+        raise ReportError(f"there is nothing here that draws plots: {command} {' '.join(sys.argv[1:])}") from None
     return vl_convert.vegalite_to_png(spec, scale=2)
 
 
@@ -125,7 +132,9 @@ def _page(title: str, blocks: list[str]) -> str:
     from markdown_it import MarkdownIt
 
     body = MarkdownIt("commonmark", {"html": False}).enable("table").render("\n\n".join(blocks))
-    return _PAGE.format(title=title, body=re.sub(r'(?<=<img src=")[^"]+', lambda match: _data(match[0]), body))
+    return _PAGE.format(
+        title=html.escape(title), body=re.sub(r'(?<=<img src=")[^"]+', lambda match: _data(match[0]), body)
+    )
 
 
 def _data(name: str) -> str:
