@@ -44,25 +44,26 @@ class Branch:
     """A project with a pull request: `main` and `topic` in a bare repository."""
 
     def __init__(self, made: Workspace, rendered: Path, host: str, root: Path, remote: bool):
-        self.host, self.root, self.remote = host, root, remote
+        self.host, self.root = host, root
         self.project = Workspace(root / made.path.name, made.environ)
         shutil.copytree(made.path, self.project.path, symlinks=True)
         shutil.copytree(rendered, self.project.path, dirs_exist_ok=True)
         if remote:
-            self.project.run("dvc", "remote", "add", "--quiet", "--default", "store", str(root / "store"))
+            store = (root / "store").as_posix()
+            self.project.write(".dvc/config", f"[core]\n    remote = store\n['remote \"store\"']\n    url = {store}\n")
         self.git("init", "--quiet", "--bare", str(root / "origin.git"))
         self.git("remote", "add", "origin", str(root / "origin.git"))
-        self.save("CI")
+        self.save("CI", data=remote)
         self.git("checkout", "--quiet", "-b", "topic")
 
     def git(self, *arguments: str) -> str:
         return self.project.run("git", *arguments).stdout
 
-    def save(self, message: str) -> None:
-        """Commits and pushes, the data, too. (What the hooks do: tests/test_made_project.py.)"""
+    def save(self, message: str, data: bool = False) -> None:
+        """Commits and pushes, new data, too, as the hooks do (tests/test_made_project.py)."""
         self.git("add", "--all")
         self.git("commit", "--quiet", "--no-verify", "--message", message)
-        if self.remote:
+        if data:
             self.project.run("dvc", "push", "--quiet")
         self.git("push", "--quiet", "--no-verify", "origin", "HEAD")
 
@@ -247,10 +248,11 @@ def test_what_was_run_before_the_commit_is_shown_and_not_run_again(branch, host)
     pull = branch(host, remote=True)
     pull.project.replace("params.yaml", "epochs: 15", "epochs: 3")
     pull.project.run("dvc", "repro")
-    pull.save("three epochs")
+    pull.save("three epochs", data=True)
     outcome = pull.run()
     assert outcome.failed == [], outcome.log
-    assert "Running stage" not in outcome.log and "files fetched" in outcome.log
+    assert "files fetched" in outcome.log and "Running stage" not in outcome.log
+    assert "Stage 'run_notebook' didn't change, skipping" in outcome.log
     assert cells(outcome.page)[:4] == ["params.yaml", "train.epochs", "15", "3"]
     metrics = YAML(typ="safe").load(pull.project.read("outputs/metrics.yaml"))
     assert f"{metrics['accuracy']:.4}" in outcome.page
@@ -279,13 +281,12 @@ def _assert_pictures_have_addresses(pull: Branch, outcome: Outcome) -> None:
 
 
 @runs_steps
-@pytest.mark.parametrize("host", HOSTS)
-def test_a_stale_lock_is_computed_shown_and_refused(branch, host):
-    pull = branch(host, remote=True)
+def test_a_stale_lock_is_computed_shown_and_refused(branch):
+    pull = branch("github", remote=True)
     pull.project.replace("params.yaml", "epochs: 15", "epochs: 3")
     pull.save("three epochs, never run")
     outcome = pull.run(skip=HOOKS)
-    assert outcome.failed == ["Pipeline" if host == "github" else "script"]
+    assert outcome.failed == ["Pipeline"]
     stale = "dvc.lock is not what this commit makes. Stale: run_notebook. Run `uv run dvc repro`, commit and push."
     assert outcome.log.count(stale) == 1
     assert stale.replace("`uv run dvc repro`", "<code>uv run dvc repro</code>") in outcome.page
@@ -311,11 +312,13 @@ def test_without_a_remote_it_compares_what_git_has(branch, host):
         "Not drawn: <code>outputs/train_history.csv</code> of workspace and main: not in git, and not in a DVC remote"
     )
     assert missing in outcome.page
+    if host == "gitlab":
+        return  # it has the same lines for what follows
     # That dvc.lock is stale is seen without data, too.
     pull.project.replace("params.yaml", "epochs: 3", "epochs: 4")
     pull.save("four epochs, never run")
     outcome = pull.run(skip=HOOKS)
-    assert outcome.failed == ["Pipeline" if host == "github" else "script"]
+    assert outcome.failed == ["Pipeline"]
     assert "Stale: run_notebook." in outcome.page and note in outcome.page
     assert (
         cells(outcome.page)[:4] == ["params.yaml", "train.epochs", "15", "4"] and len(cells(outcome.page)) == 4 + 4 * 5
