@@ -15,6 +15,10 @@ from ruamel.yaml import YAML
 TEMPLATE = Path(__file__).parents[1]
 
 
+def pytest_addoption(parser) -> None:
+    parser.addoption("--pictures", metavar="FOLDER", help="where the pictures that README.md shows are made anew")
+
+
 @dataclass
 class Workspace:
     """A folder with a project, and the environment variables to work in it."""

@@ -5,6 +5,7 @@ import re
 import shutil
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import Workspace
@@ -134,48 +135,72 @@ def test_data_code_and_markdown(stages):
 IMAGES = ["outputs/confusion_matrix.png", "outputs/train_history.png"]
 
 
+class Browser:
+    """Headless Chromium, with the scripts that a page of DVC's would load from elsewhere."""
+
+    # As in dvc_render/vega.py.
+    SCRIPTS = {"vega": "5.20.2", "vega-lite": "5.2.0", "vega-embed": "6.18.2"}
+
+    def __init__(self, chromium: str, folder: Path):
+        self.chromium, self.folder = chromium, folder
+        self.head = "".join(
+            f'<script src="{(folder / "node_modules" / name / "build" / f"{name}.min.js").as_uri()}"></script>'
+            for name in self.SCRIPTS
+        )
+
+    def page(self, project: Workspace, *command: str) -> Path:
+        """The page that a command of DVC's makes."""
+        # As SVG, what is drawn can be read.
+        svg = '<script>const embed = vegaEmbed; vegaEmbed = (id, spec) => embed(id, spec, {renderer: "svg"})</script>'
+        template = self.folder / "page.html"
+        template.write_text(f"<html><head>{self.head}{svg}</head><body>{{plot_divs}}</body></html>", encoding="utf-8")
+        project.run("dvc", *command, "--html-template", str(template), "--out", str(self.folder / "out"))
+        return self.folder / "out" / "index.html"
+
+    def drawn(self, page: Path) -> str:
+        """The page as it is when its scripts have run."""
+        return self._run(page, "--dump-dom")
+
+    def drawn_by_itself(self, specs: list[str]) -> str:
+        """A page with these Vega-Lite plots, when they are drawn."""
+        draw = "".join(f'vegaEmbed("#p{number}", {spec}, {{renderer: "svg"}});' for number, spec in enumerate(specs))
+        divs = "".join(f'<div id="p{number}"></div>' for number in range(len(specs)))
+        page = self.folder / "specs.html"
+        page.write_text(
+            f"<html><head>{self.head}</head><body>{divs}<script>{draw}</script></body></html>", encoding="utf-8"
+        )
+        return self.drawn(page)
+
+    def photographed(self, page: Path, picture: Path) -> None:
+        self._run(page, f"--screenshot={picture}", "--window-size=1980,480", "--hide-scrollbars")
+
+    def _run(self, page: Path, *options: str) -> str:
+        always = (
+            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
+            "--disable-component-update --disable-sync --virtual-time-budget=10000"
+        ).split()
+        done = subprocess.run(
+            [self.chromium, *always, f"--user-data-dir={self.folder / 'profile'}", *options, page.as_uri()],
+            text=True, encoding="utf-8", capture_output=True, timeout=120,
+        )  # fmt: skip
+        return done.stdout
+
+
 @pytest.fixture(scope="session")
-def drawn(tmp_path_factory, environ):
-    """Draws a page of DVC's in headless Chromium, with the scripts that it would load from elsewhere; its DOM."""
+def browser(tmp_path_factory, environ) -> Browser:
     chromium = next(filter(None, map(shutil.which, ["chromium", "chromium-browser", "google-chrome"])), None)
     npm = shutil.which("npm")
     if not (chromium and npm):
         pytest.skip("needs Chromium and npm, to draw what DVC's page describes")
     folder = tmp_path_factory.mktemp("vega")
-    # As in dvc_render/vega.py.
-    scripts = {"vega": "5.20.2", "vega-lite": "5.2.0", "vega-embed": "6.18.2"}
     install = [npm, "install", "--no-audit", "--no-fund", "--ignore-scripts", "--legacy-peer-deps"]
     done = subprocess.run(
-        [*install, *(f"{name}@{version}" for name, version in scripts.items())], cwd=folder, env=environ, text=True,
-        capture_output=True, timeout=120,
+        [*install, *(f"{name}@{version}" for name, version in Browser.SCRIPTS.items())], cwd=folder, env=environ,
+        text=True, capture_output=True, timeout=120,
     )  # fmt: skip
     if done.returncode:
-        pytest.skip(f"npm cannot install {', '.join(scripts)}: {done.stderr[-200:]}")
-    tags = [
-        f'<script src="{(folder / "node_modules" / name / "build" / f"{name}.min.js").as_uri()}"></script>'
-        for name in scripts
-    ]
-    # As SVG, what is drawn can be read.
-    tags.append(
-        '<script>const embed = vegaEmbed; vegaEmbed = (id, spec) => embed(id, spec, {renderer: "svg"})</script>'
-    )
-    page = folder / "page.html"
-    page.write_text(f"<html><head>{''.join(tags)}</head><body>{{plot_divs}}</body></html>", encoding="utf-8")
-
-    def drawn(project: Workspace, *command: str) -> str:
-        project.run("dvc", *command, "--html-template", str(page), "--out", str(folder / "out"))
-        options = (
-            "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run --disable-background-networking "
-            "--disable-component-update --disable-sync --virtual-time-budget=10000 --dump-dom"
-        ).split()
-        profile = tmp_path_factory.mktemp("profile")
-        done = subprocess.run(
-            [chromium, *options, f"--user-data-dir={profile}", (folder / "out" / "index.html").as_uri()],
-            text=True, encoding="utf-8", capture_output=True, timeout=60,
-        )  # fmt: skip
-        return done.stdout
-
-    return drawn
+        pytest.skip(f"npm cannot install {', '.join(Browser.SCRIPTS)}: {done.stderr[-200:]}")
+    return Browser(chromium, folder)
 
 
 def charts(dom: str) -> list[str]:
@@ -188,9 +213,9 @@ def texts(chart: str) -> list[str]:
 
 
 @pytest.mark.parametrize("start", ["example", "stages"])
-def test_plots_are_drawn(start, request, drawn):
+def test_plots_are_drawn(start, request, browser):
     project = request.getfixturevalue("made" if start == "example" else "staged")
-    dom = drawn(project, "plots", "show")
+    dom = browser.drawn(browser.page(project, "plots", "show"))
     loss, accuracy, matrix = charts(dom)
     for chart, measure in ((loss, "loss"), (accuracy, "accuracy")):
         assert {f"{measure.capitalize()} by epoch", "epoch", measure, f"train_{measure}", f"test_{measure}"} <= {
@@ -204,12 +229,38 @@ def test_plots_are_drawn(start, request, drawn):
     assert dom.count("<img") == len(IMAGES)
 
 
-def test_two_experiments_are_drawn_in_one_chart(stages, drawn):
-    done = stages.run("dvc", "exp", "run", "--name", "fewer", "-S", "data_load.test_size=0.3")
+def test_two_experiments_are_drawn_in_one_chart(stages, browser, pytestconfig):
+    done = stages.run("dvc", "exp", "run", "--name", "larger-test", "-S", "data_load.test_size=0.3")
     assert stage_runs(done.stdout) == ["data_load", "train", "evaluate"]
-    loss, _, matrix = charts(drawn(stages, "plots", "diff", "HEAD", "fewer"))
+    page = browser.page(stages, "plots", "diff", "HEAD", "larger-test")
+    loss, _, matrix = charts(browser.drawn(page))
     for chart in (loss, matrix):
-        assert {"HEAD", "fewer"} <= {*texts(chart)}
+        assert {"HEAD", "larger-test"} <= {*texts(chart)}
+    if pictures := pytestconfig.getoption("pictures"):
+        page.write_text(page.read_text("utf-8").replace("<body>", '<body style="display: flex">'), encoding="utf-8")
+        browser.photographed(page, Path(pictures).absolute() / "plots.png")
+    # The view of the VS Code extension: what it asks DVC for (extension/src/cli/dvc/reader.ts of iterative/vscode-dvc) and
+    # then fills in and draws itself.
+    found = json.loads(
+        stages.run("dvc", "plots", "diff", "HEAD", "larger-test", "-o", ".dvc/tmp/plots", "--split", "--json").stdout
+    )
+    assert not found.get("errors")
+    plots = [plot for versions in found["data"].values() for plot in versions]
+    drawn = charts(browser.drawn_by_itself([filled(plot) for plot in plots if plot["type"] == "vega"]))
+    assert len(drawn) == 3
+    for chart in (drawn[0], drawn[2]):
+        assert {"HEAD", "larger-test"} <= {*texts(chart)}
+    images = [Path(plot["url"]) for plot in plots if plot["type"] == "image"]
+    assert len(images) == 2 * len(IMAGES) and all(path.read_bytes().startswith(b"\x89PNG") for path in images)
+
+
+def filled(plot: dict) -> str:
+    """The Vega-Lite plot of a part of `dvc plots diff --split --json`."""
+    text = plot["content"] if isinstance(plot["content"], str) else json.dumps(plot["content"])
+    for anchor, value in plot["anchor_definitions"].items():
+        text = text.replace(json.dumps(anchor), json.dumps(value))
+    assert "<DVC_METRIC" not in text
+    return text
 
 
 def test_the_history_can_be_drawn_while_it_grows(stages):
