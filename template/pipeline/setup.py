@@ -100,7 +100,8 @@ def _repository() -> str:
         return "was made here, and waits for its first commit"
     # A folder that the repository around it ignores is no part of that repository.
     if top and subprocess.run(["git", "check-ignore", "-q", "."], env=_environ()).returncode != 0:
-        return f"this is part of the repository {top}: nothing will be committed"
+        place = "is there" if Path(top).resolve() == Path.cwd().resolve() else f"this is part of {top}"
+        return f"{place}: nothing will be committed"
     _run("git", "init", "--quiet", "--initial-branch=main", hint=AGAIN)
     _run("git", "config", FIRST_COMMIT_DUE, "true", hint=AGAIN)
     return "made a new one"
