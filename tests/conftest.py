@@ -3,6 +3,7 @@
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -69,6 +70,13 @@ def notebook(*cells: object, language: str = "python") -> str:
         made.append(base)
     metadata = {"kernelspec": {"name": "python3", "display_name": "Python 3", "language": language}}
     return json.dumps({"cells": made, "metadata": metadata, "nbformat": 4, "nbformat_minor": 5}, indent=1) + "\n"
+
+
+def free_port() -> int:
+    """A TCP port of this machine that nobody listens to."""
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
 
 
 @pytest.fixture(scope="session")

@@ -3,11 +3,15 @@
 Prints both times and their ratio; asserts no timing.
 """
 
+import itertools
 import json
+import os
+import re
+import shutil
 import time
 
 import pytest
-from conftest import Workspace, notebook
+from conftest import Workspace, copied, notebook
 
 OURS = """\
 stages:
@@ -159,4 +163,58 @@ def test_trace_beside_its_run(bare, case):
     print(
         f"\n{case}, 10,000 files: the run takes {run:.2f} s, without the trace {bare_run:.2f} s (medians of 15): "
         f"{run / bare_run:.3f}; the trace itself takes {1000 * trace:.0f} ms"
+    )
+
+
+GRID = {"train.learning_rate": [0.001, 0.002, 0.005, 0.01], "train.batch_size": [8, 32], "train.epochs": [10, 20, 30]}
+
+
+@pytest.mark.benchmark
+def test_sweep_beside_a_queue_and_a_loop(template, environ, tmp_path):
+    """24 experiments of the example in four stages: a sweep with two workers, DVC's queue with two jobs, a shell loop."""
+    # As a person has it: what is compiled once stays.
+    environ = {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    environ["UV_PROJECT_ENVIRONMENT"] = str(tmp_path / "venv")
+    binaries = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
+    environ["PATH"] = os.pathsep.join([str(binaries), environ["PATH"]])
+    made = copied(template, environ, tmp_path / "penguins", "-d", "start=stages")
+    made.run("uv", "sync", "--quiet", "--group", "sweep", "--compile-bytecode", timeout=900)
+    lists = [f"{name}={','.join(map(str, values))}" for name, values in GRID.items()]
+    points = list(itertools.product(*([f"{name}={value}" for value in values] for name, values in GRID.items())))
+
+    def settings(words) -> list[str]:
+        return [word for setting in words for word in ("-S", setting)]
+
+    def sweep(project: Workspace) -> None:
+        project.pipeline("sweep", *settings(lists), "--workers", "2", timeout=3600)
+
+    def queue(project: Workspace) -> None:
+        project.run("dvc", "exp", "run", "--queue", *settings(lists))
+        project.run("dvc", "queue", "start", "--jobs", "2")
+        # Its workers are on their own; known to hang (DVC's issues 8165 and 10398).
+        until = time.monotonic() + 3600
+        while re.search(r"Queued|Running", project.run("dvc", "queue", "status").stdout) and time.monotonic() < until:
+            time.sleep(2)
+
+    def loop(project: Workspace) -> None:
+        for point in points:
+            project.run("dvc", "exp", "run", *settings(point))
+
+    times, results = {}, {}
+    for side in (sweep, queue, loop):
+        name = side.__name__
+        project = Workspace(shutil.copytree(made.path, tmp_path / name / "penguins", symlinks=True), environ)
+        start = time.perf_counter()
+        side(project)
+        times[name] = time.perf_counter() - start
+        shown = project.run("dvc", "exp", "show", "--json").stdout
+        rows = [row["revs"][0]["data"] for row in json.loads(shown[shown.index("[{") :])[1]["experiments"]]
+        keep = ("params", "metrics", "outs")
+        results[name] = sorted(json.dumps([row[key] for key in keep], sort_keys=True) for row in rows)
+        assert len(rows) == len(points), f"{name} has made {len(rows)}"
+    assert results["sweep"] == results["queue"] == results["loop"]
+    print(
+        f"\n{len(points)} experiments: the sweep takes {times['sweep']:.0f} s, DVC's queue {times['queue']:.0f} s, "
+        f"a loop {times['loop']:.0f} s: {times['sweep'] / times['queue']:.2f} of the queue's, "
+        f"{times['sweep'] / times['loop']:.2f} of the loop's"
     )

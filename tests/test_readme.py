@@ -1,17 +1,18 @@
 """The project's README, walked through from top to bottom: each command in it is read from there and run."""
 
 import contextlib
+import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
 import sys
 import time
 import urllib.request
+from pathlib import Path
 
 import pytest
-from conftest import Workspace, notebook
+from conftest import Workspace, free_port, notebook
 from test_made_project import ran
 from test_run import wait
 
@@ -21,6 +22,7 @@ SECTIONS = [
     "Add a parameter",
     "Add a notebook",
     "Compare experiments, and take one over",
+    "Many at once, on this machine or a cluster",
     "Share the results",
     "Update from the template",
     "When something is wrong",
@@ -172,6 +174,8 @@ def test_each_command(reader, tmp_path):
     assert "EPOCHS = 25" in colleague.read("outputs/train.ipynb")
     assert colleague.run(*shlex.split(reader.command("dvc pull"))).returncode == 0
 
+    many_at_once(reader, tmp_path)
+
     reader.section = "Update from the template"
     reader.types("copier update")
     assert "`check-update` in place of `update --trust --defaults`" in reader.text
@@ -196,9 +200,7 @@ def commit(project: Workspace) -> None:
 
 def editor(project: Workspace, command: str) -> None:
     """Starts JupyterLab as the README says, and asks it for its page."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
+    port = free_port()
     log = project.path.parent / "jupyter.log"
     options = ["--no-browser", "--allow-root", f"--ServerApp.port={port}", "--IdentityProvider.token="]
     with log.open("w") as file:
@@ -239,6 +241,43 @@ def many_items(reader: Reader) -> None:
     )
     assert ran(strict.run("dvc", "repro").stdout) == ["islands@Torgersen"]
     reader.types("islands@Dream")
+
+
+def many_at_once(reader: Reader, tmp_path: Path) -> None:
+    """On this machine, and on a cluster of a scheduler and a worker; it comes later than it stands, as it says: data and
+    commit must be where workers fetch them.
+    """
+    reader.section = "Many at once, on this machine or a cluster"
+    # Of its own: what the group brings must not be there for others.
+    environment = tmp_path / "sweep"
+    path = os.pathsep.join(
+        [str(environment / ("Scripts" if os.name == "nt" else "bin")), reader.project.environ["PATH"]]
+    )
+    project = Workspace(
+        reader.project.path, reader.project.environ | {"UV_PROJECT_ENVIRONMENT": str(environment), "PATH": path}
+    )
+    done = project.run(*shlex.split(reader.command("sweep .* --by f1")), timeout=900)
+    assert "6 experiments (2 x 3)" in done.stdout and "to take one over: uv run dvc exp apply sweep-" in done.stdout
+    address = f"127.0.0.1:{free_port()}"
+    log = tmp_path / "dask.log"
+    with contextlib.ExitStack() as cluster, log.open("w") as file:
+        for pattern, options in (
+            ("dask scheduler", ["--host", f"tcp://{address}", "--no-dashboard"]),
+            ("dask worker", ["--no-dashboard", "--local-directory", str(tmp_path / "dask")]),
+        ):
+            command = reader.command(pattern).replace("HOST:8786", address)
+            process = subprocess.Popen(
+                [*shlex.split(command), *options], cwd=tmp_path if "worker" in pattern else project.path,
+                env=project.environ, stdout=file, stderr=file,
+            )  # fmt: skip
+            cluster.callback(process.wait, timeout=60)
+            cluster.callback(process.terminate)
+        command = reader.command("--scheduler").replace("HOST:8786", address)
+        wait(lambda: "Registered to" in log.read_text(), log.read_text, 120)
+        done = project.run(*shlex.split(command), timeout=900)
+        assert "3 experiments (3)" in done.stdout and "were not run" not in done.stdout
+    # test_sweep.py starts a Slurm.
+    assert "--cluster slurm --workers 20" in reader.command("slurm --workers")
 
 
 def when_something_is_wrong(reader: Reader) -> None:

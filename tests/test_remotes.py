@@ -22,7 +22,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TEMPLATE, Workspace
+from conftest import TEMPLATE, Workspace, free_port
 from copier.errors import UserMessageError
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
@@ -322,12 +322,6 @@ def anew(made, tmp_path_factory) -> Workspace:
             "PATH": os.pathsep.join([str(scripts), *path]),
         },
     )
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
 
 
 @contextmanager

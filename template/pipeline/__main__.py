@@ -12,6 +12,7 @@ VERBS = {
     "check": "compare notebooks, params.yaml and dvc.yaml: the pre-commit hook",
     "add": "make a stage of a notebook",
     "setup": "turn a new clone or copy into a working checkout",
+    "sweep": "run many experiments at once, on this machine or a Dask cluster",
 }
 
 

@@ -1,0 +1,173 @@
+"""A sweep's cluster: Dask's scheduler and workers, the tasks they are given, and what becomes of them."""
+
+import contextlib
+import logging
+import time
+from collections.abc import Callable, Iterator
+
+from pipeline.grid import Experiment, SweepError
+
+BATCH_SYSTEMS = {name.lower(): f"{name}Cluster" for name in ("HTCondor", "LSF", "Moab", "OAR", "PBS", "SGE", "SLURM")}
+"""Those of dask-jobqueue."""
+PATIENCE = 30
+"""For how many seconds a scheduler may be out of reach."""
+TRIES = 3
+"""How often an experiment is given to a worker again."""
+
+
+@contextlib.contextmanager
+def connected(scheduler: str | None, batch_system: str | None, workers: int | None) -> Iterator:
+    """A client of a running scheduler, of a batch system's workers, or of this machine's cores.
+
+    Raises:
+        SweepError: it cannot be reached or started.
+    """
+    from dask.system import CPU_COUNT
+    from distributed import Client, LocalCluster
+
+    for name in [*logging.root.manager.loggerDict, "asyncio"]:
+        if name.startswith(("distributed", "tornado", "asyncio")):
+            # They speak of connections; what that means for the sweep is said here.
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    with contextlib.ExitStack() as until_the_end:
+        if scheduler:
+            try:
+                client = Client(scheduler, timeout=PATIENCE / 3)
+            except (OSError, ValueError) as error:
+                why = str(error).strip().partition("\n")[0]
+                raise SweepError(f"no scheduler answers at {scheduler}: {why}") from None
+        else:
+            if batch_system:
+                cluster = until_the_end.enter_context(_batch_cluster(batch_system))
+                cluster.scale(workers)
+            else:
+                # Threads are enough: each experiment is a process of its own.
+                threads = {"n_workers": 1, "threads_per_worker": workers or CPU_COUNT, "processes": False}
+                cluster = LocalCluster(**threads, dashboard_address=None, memory_limit=0)
+                until_the_end.enter_context(cluster)
+            client = Client(cluster)
+        yield until_the_end.enter_context(client)
+
+
+def _batch_cluster(name: str):
+    try:
+        import dask_jobqueue
+
+        return getattr(dask_jobqueue, BATCH_SYSTEMS[name])()
+    except ModuleNotFoundError as error:
+        raise SweepError(f"--cluster needs `{error.name}`: uv add --group sweep dask-jobqueue") from None
+    except (ValueError, RuntimeError) as error:  # as without `cores` and `memory`
+        where = "https://jobqueue.dask.org/en/latest/configurations.html"
+        raise SweepError(f"--cluster {name}: {str(error).partition(chr(10))[0]} ({where})") from None
+
+
+class Tasks:
+    """The experiments that a cluster runs.
+
+    Args:
+        client: of the cluster.
+        plugin: what the workers are to do, a `worker.Experiments`.
+        say: prints a line that is about a worker.
+    """
+
+    def __init__(self, client, plugin, say: Callable[[str], None]):
+        self.client = client
+        self.plugin = plugin
+        self.say = say
+        self.running = {}
+        self.waiting = []
+        """Experiments for which a worker had no room, with what it said and when."""
+        self.full = {}
+        """Where there is no room, by worker."""
+        self.seen = time.monotonic()
+        """When the scheduler was last in reach."""
+
+    def run(self, missing: list[Experiment]) -> Iterator[tuple[Experiment, dict[str, str]]]:
+        """Runs experiments; yields each with its last result, as `worker.Experiments.run` gives it.
+
+        Whatever ends this, what still runs is stopped.
+
+        Raises:
+            SweepError: the cluster is gone.
+        """
+        import cloudpickle
+        from distributed import CancelledError
+
+        from pipeline import worker
+
+        # The workers have no such module.
+        cloudpickle.register_pickle_by_value(worker)
+        try:
+            self.client.register_plugin(self.plugin, self.plugin.name)
+            for experiment in missing:
+                self._submit(experiment)
+            while self.running or self.waiting:
+                time.sleep(0.1)
+                self._check_scheduler()
+                for future in [future for future in self.running if future.status != "pending"]:
+                    experiment = self.running.pop(future)
+                    if (result := self._result(future, experiment)) is not None:
+                        yield experiment, result
+                if self.waiting:
+                    yield from self._taken_over()
+        except (CancelledError, OSError):
+            if self.client.status == "running":
+                raise
+            raise SweepError("the scheduler is gone") from None
+        finally:
+            if self.client.status == "running":
+                with contextlib.suppress(Exception):  # nothing more can be done about a cluster that goes right now
+                    self.client.cancel(list(self.running))
+                    self.client.unregister_worker_plugin(self.plugin.name)
+
+    def _submit(self, experiment: Experiment, tries: int = 0, **where) -> None:
+        # Inside of a method, so that Dask does not take it for something that the workers can import.
+        def run(plugin: str, name: str, settings: list[str]) -> dict[str, str]:
+            from distributed import get_worker
+
+            return get_worker().plugins[plugin].run(name, settings)
+
+        task = (run, self.plugin.name, experiment.name, experiment.settings)
+        key = f"{self.plugin.name}-{experiment.name}-{tries}"
+        self.running[self.client.submit(*task, key=key, pure=False, **where)] = experiment
+        experiment.tries = tries
+
+    def _check_scheduler(self) -> None:
+        gone = self.client.status != "running" or any(each.status in ("cancelled", "lost") for each in self.running)
+        if not gone:
+            self.seen = time.monotonic()
+        elif self.client.status != "connecting" or time.monotonic() - self.seen > PATIENCE:
+            raise SweepError("the scheduler is gone")
+
+    def _result(self, future, experiment: Experiment) -> dict[str, str] | None:
+        """What came of a task; None where the experiment is given to a worker again."""
+        if problem := future.exception():
+            killed = type(problem).__name__ == "KilledWorker"
+            why = "each worker that ran it died: out of memory?" if killed else f"{type(problem).__name__}: {problem}"
+            return {"status": "failed", "message": why, "log": ""}
+        result = future.result()
+        again = experiment.tries + 1
+        if result["status"] == "stopped" and again < TRIES:  # a worker whose time was up
+            return self._submit(experiment, again)
+        if result["status"] == "full":
+            if result["worker"] not in self.full:
+                self.say(f"{result['worker']} ({result['folder']}): its disk is full: others take over")
+            self.full[result["worker"]] = result["folder"]
+            self.waiting.append((experiment, result, time.monotonic()))
+            return None
+        return result
+
+    def _taken_over(self) -> Iterator[tuple[Experiment, dict[str, str]]]:
+        """Gives what had no room to other workers, which may only be coming; yields that for which there is none."""
+        others = [address for address in self.client.nthreads() if address not in self.full]
+        waiting, self.waiting = self.waiting, []
+        for experiment, result, since in waiting:
+            again = experiment.tries + 1
+            if others and again < TRIES:
+                # They may be gone by then, and others there.
+                self._submit(experiment, again, workers=others, allow_other_workers=True)
+            elif again < TRIES and time.monotonic() - since < PATIENCE / 3:
+                self.waiting.append((experiment, result, since))
+            else:
+                places = ", ".join(f"{worker} ({folder})" for worker, folder in self.full.items())
+                yield experiment, result | {"message": f"no room on the disk of {places}"}

@@ -1,0 +1,344 @@
+"""What a sweep has each Dask worker do: keep clones of the project, run experiments in them, push what is done.
+
+Dask carries this module to the workers as it is, where nothing of the project need be installed: of the project it may
+import nothing, and of the rest what Dask and DVC bring.
+"""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+from distributed import WorkerPlugin
+
+TRIES = 3
+"""How often an experiment is started whose process is killed, as by a lack of memory."""
+PATIENCE = 128
+"""For how many seconds a git remote may refuse."""
+
+_DISK_FULL = re.compile(
+    r"No space left on device|Disk quota exceeded|disk is full|not enough space on the disk", re.IGNORECASE
+)
+
+
+class GitError(Exception):
+    """git could not; its last words."""
+
+
+class Stopped(Exception):
+    """The sweep was stopped."""
+
+
+def git(*arguments: str, cwd: str | Path, check: bool = True, **environ: str) -> str:
+    """What a git command prints, with more environment variables; empty where it fails and need not be checked.
+
+    Raises:
+        GitError: it failed.
+    """
+    # A question would wait for ever, and a hook of the person's own has nothing to say here.
+    done = subprocess.run(
+        ["git", "-c", f"core.hooksPath={os.devnull}", "-c", "gc.auto=0", "-c", "core.quotePath=false", *arguments], cwd=cwd, text=True,
+        encoding="utf-8", errors="replace", capture_output=True, stdin=subprocess.DEVNULL,
+        env=_environ() | {"GIT_TERMINAL_PROMPT": "0", "LC_ALL": "C"} | environ,
+    )  # fmt: skip
+    if done.returncode and check:
+        words = [line for line in done.stderr.splitlines() if line.strip()]
+        telling = [line for line in words if re.match(r"(fatal|error|remote|.*rejected)\b", line)]
+        raise GitError(f"git {arguments[0]}: {' '.join(telling or words[-1:])}")
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def patiently(stop: threading.Event, what, *arguments) -> None:
+    """Calls until git is content, with growing pauses.
+
+    Raises:
+        GitError: it was not within PATIENCE.
+        Stopped: `stop` was set meanwhile.
+    """
+    pause = 1.0
+    while True:
+        try:
+            return what(*arguments)
+        except GitError:
+            if pause > PATIENCE / 2:
+                raise
+        # Two that were refused because of each other must not meet again.
+        if stop.wait(pause * random.uniform(0.7, 1.3)):
+            raise Stopped
+        pause *= 2
+
+
+class Experiments(WorkerPlugin):
+    """Runs a sweep's experiments on one worker, each in a clone that is its own for that time.
+
+    Args:
+        name: the sweep's, among the worker's plugins.
+        source: the git repository that has the commit and gets the experiments.
+        ref: the reference there that has the commit.
+        baseline: the commit that the experiments belong to.
+        commit: the commit that they start from: the baseline, or what was not committed on top of it.
+        prefix: the project's folder in the repository; empty where it is the whole.
+        folder: where clones are, until the sweep ends; None for a place beside Dask's own on the worker, where they stay.
+        config: the text of .dvc/config.local; None for one with a cache of the worker's own.
+        remote: whether the data goes over the DVC remote.
+        author: git's user.name and user.email.
+    """
+
+    def __init__(self, name, source, ref, baseline, commit, prefix, folder, config, remote, author):
+        self.name = name
+        self.source = source
+        self.ref = ref
+        self.baseline = baseline
+        self.commit = commit
+        self.prefix = prefix
+        self.is_local = folder is not None
+        self.folder = folder
+        self.config = config
+        self.remote = remote
+        self.author = author
+
+    def setup(self, worker) -> None:
+        """Called by Dask on each worker, also on those that come later."""
+        self.worker = worker
+        if not self.is_local:
+            # Dask gives each worker a new folder, and clears it; what lies beside it is there for the next one.
+            key = re.sub(r"\W+", "-", self.source).strip("-")[-60:]
+            self.folder = Path(worker.local_directory).parent / f"sweep-{key}" / socket.gethostname()
+        self.folder = Path(self.folder)
+        self.idle, self.all = [], []
+        self.lock = threading.Lock()
+        self.stopping = threading.Event()
+
+    async def teardown(self, worker) -> None:
+        """Called by Dask when the sweep is over, or the worker: stops what runs."""
+        self.stopping.set()
+        with self.lock:
+            clones = list(self.all)
+        for clone in clones:
+            clone.hang_up()
+        for clone in clones:
+            await asyncio.to_thread(clone.close)
+
+    def run(self, name: str, settings: list[str]) -> dict[str, str]:
+        """Runs one experiment and pushes it.
+
+        Returns:
+            `status`: "done", "failed", "full" (no room on this worker's disk) or "stopped"; for what is not done also
+            `message`, `log`, `worker` (its address) and `folder` (where its clones are).
+        """
+        clone, log = None, ""
+        ref = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}/{name}"
+        try:
+            # A worker that was taken for dead may have finished it.
+            if git("ls-remote", self.source, ref, cwd=os.curdir, check=False):
+                return {"status": "done"}
+            clone = self._take_clone()
+            error = clone.run(name, ref, settings)
+            if error is None:
+                clone.owes = True
+                patiently(self.stopping, clone.push, ref)
+                clone.owes = False
+                return {"status": "done"}
+            log = clone.read_log()
+            status = "failed"
+        except Stopped:
+            status, error = "stopped", "stopped"
+        except (GitError, OSError) as problem:
+            status, error = "failed", str(problem)
+        finally:
+            if clone is not None:
+                with self.lock:
+                    self.idle.append(clone)
+        if status == "failed" and self.stopping.is_set():
+            status = "stopped"
+        if status == "failed" and _DISK_FULL.search(error + log[-20_000:]):
+            status = "full"
+        return {
+            "status": status,
+            "message": error,
+            "log": log[-100_000:],
+            "worker": self.worker.address,
+            "folder": str(self.folder),
+        }
+
+    def _take_clone(self) -> "_Clone":
+        with self.lock:
+            if self.stopping.is_set():
+                raise Stopped
+            if self.idle:
+                return self.idle.pop()
+            self.folder.mkdir(parents=True, exist_ok=True)
+            number = 0
+            while (handle := _locked(self.folder / f"{number}.lock")) is None:
+                number += 1
+            self.all.append(clone := _Clone(self, self.folder / str(number), handle))
+            return clone
+
+
+class _Clone:
+    """A clone of the project, and the process that runs experiments in it."""
+
+    def __init__(self, sweep: Experiments, path: Path, handle):
+        self.sweep = sweep
+        self.path = path
+        self.handle = handle
+        self.log = path.with_suffix(".log")
+        self.process = None
+        self.owes = False
+        """Whether it has an experiment that could not be pushed."""
+
+    def run(self, name: str, ref: str, settings: list[str]) -> str | None:
+        """Runs an experiment; returns what went wrong.
+
+        Raises:
+            GitError, OSError: there can be no clone.
+            Stopped: the sweep was stopped meanwhile.
+        """
+        try:
+            self._prepare()
+        except GitError:
+            # A worker may have been killed at any moment: what is left is not worth looking at.
+            self._end()
+            shutil.rmtree(self.path, ignore_errors=True)
+            self._prepare()
+        request = {"name": name, "ref": ref, "settings": settings, "pull": self.sweep.remote, "push": self.sweep.remote}
+        for _ in range(TRIES):
+            self.log.write_bytes(b"")
+            answer = self._ask(request)
+            if self.sweep.stopping.is_set():
+                raise Stopped
+            if answer:
+                return json.loads(answer)["error"]
+            code = self.process.wait()
+            self.process = None
+            if code >= 0:  # it could not even start: the log says why
+                return f"python -m pipeline.experiment ended with {code}"
+            self._prepare()
+        return f"its process was killed {TRIES} times (signal {-code}): out of memory?"
+
+    def push(self, ref: str) -> None:
+        """Gives an experiment to the repository that the clone is of, where it is not there yet.
+
+        Raises:
+            GitError: refused.
+        """
+        try:
+            git("push", "--quiet", self.sweep.source, f"{ref}:{ref}", cwd=self.path)
+        except GitError:
+            if not git("ls-remote", self.sweep.source, ref, cwd=self.path, check=False):
+                raise
+
+    def read_log(self) -> str:
+        """What the experiment's stages and DVC printed."""
+        with contextlib.suppress(OSError):
+            return self.log.read_text(encoding="utf-8", errors="replace")
+        return ""
+
+    def hang_up(self) -> None:
+        """Tells the process to stop what it does, and itself."""
+        if self.process is not None:
+            with contextlib.suppress(OSError):
+                self.process.stdin.close()
+
+    def close(self) -> None:
+        """Waits for the process to end, and lets others have the clone; on the person's own machine it is removed."""
+        self._end()
+        if self.sweep.is_local and not self.owes:
+            shutil.rmtree(self.path, ignore_errors=True)
+            self.log.unlink(missing_ok=True)
+        self.handle.close()
+
+    def _end(self) -> None:
+        self.hang_up()
+        if self.process is not None:
+            try:
+                self.process.wait(timeout=30)
+            except subprocess.TimeoutExpired:
+                self.process.kill()
+                self.process.wait()
+            self.process = None
+
+    def _prepare(self) -> None:
+        """Makes the clone, or what an earlier experiment left of it, the commit as it was."""
+        sweep = self.sweep
+        project = self.path / sweep.prefix
+        if self.process is None:
+            for left in (*self.path.glob(".git/**/*.lock"), *self.path.glob(".git/**/refs/exps/stash")):
+                left.unlink(missing_ok=True)
+            for left in (project / ".dvc/tmp", self.path / ".git/refs/exps/exec"):
+                shutil.rmtree(left, ignore_errors=True)
+            git("init", "--quiet", str(self.path), cwd=sweep.folder)
+            for key, value in zip(("user.name", "user.email"), sweep.author, strict=True):
+                git("config", key, value, cwd=self.path)
+        if not git("rev-parse", "--quiet", "--verify", f"{sweep.commit}^{{commit}}", cwd=self.path, check=False):
+            patiently(sweep.stopping, self._fetch)
+        git("checkout", "--quiet", "--force", "--detach", sweep.commit, cwd=self.path)
+        git("reset", "--quiet", "--soft", sweep.baseline, cwd=self.path)
+        git("clean", "--quiet", "--force", "-d", cwd=self.path)
+        # DVC would add what runs in it to the cache folder of the person.
+        config = sweep.config if sweep.config is not None else f'[cache]\n    dir = "{sweep.folder.as_posix()}/cache"\n'
+        (project / ".dvc/config.local").write_text(config, encoding="utf-8")
+
+    def _fetch(self) -> None:
+        git("fetch", "--quiet", "--no-tags", "--update-shallow", self.sweep.source, self.sweep.ref, cwd=self.path)
+
+    def _ask(self, request: dict) -> str:
+        """The answer to a request; empty where the process has ended."""
+        try:
+            if self.process is None:
+                self.process = self._start()
+                if self.sweep.stopping.is_set():  # since a moment: nobody else will tell the new one
+                    self.hang_up()
+            self.process.stdin.write(json.dumps(request) + "\n")
+            self.process.stdin.flush()
+            return self.process.stdout.readline()
+        except (BrokenPipeError, ValueError):  # ended, or told to
+            return ""
+
+    def _start(self) -> subprocess.Popen:
+        environ = _environ() | {
+            # A stage's `python` is this one.
+            "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            # The worker pushes, and says when it cannot.
+            "DVC_EXP_AUTO_PUSH": "false",
+            "DVC_NO_ANALYTICS": "true",
+        }
+        with self.log.open("ab") as log:
+            return subprocess.Popen(
+                [sys.executable, "-m", "pipeline.experiment"], cwd=self.path / self.sweep.prefix, env=environ,
+                stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=log, text=True, encoding="utf-8",
+                # Ctrl-C is for the sweep; and nobody else may have the clone before this process has ended, too.
+                **({"start_new_session": True, "pass_fds": [self.handle.fileno()]} if os.name == "posix" else {}),
+            )  # fmt: skip
+
+
+def _environ() -> dict[str, str]:
+    """The environment variables without those by which git and DVC tell their children of another repository."""
+    others = ("GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_PREFIX", "DVC_STAGE", "DVC_ROOT")
+    return {name: value for name, value in os.environ.items() if name not in others}
+
+
+def _locked(path: Path):
+    """The opened file, locked until it is closed here and in the processes that have it; None where another has it."""
+    handle = path.open("ab")
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        handle.close()
+        return None
+    return handle
