@@ -139,7 +139,7 @@ def test_each_command(reader, tmp_path):
     reader.types("--queue")
     reader.types("queue start")
     queue = reader.command("queue status")
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 400
     while re.search("Queued|Running", status := project.run(*shlex.split(queue)).stdout):
         assert time.monotonic() < deadline, status
         time.sleep(1)
@@ -217,7 +217,7 @@ def editor(project: Workspace, command: str) -> None:
         wait(lambda: b"JupyterLab" in page(), log.read_text, 300)
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=120)
 
 
 def many_items(reader: Reader) -> None:
@@ -270,7 +270,7 @@ def many_at_once(reader: Reader, tmp_path: Path) -> None:
                 [*shlex.split(command), *options], cwd=tmp_path if "worker" in pattern else project.path,
                 env=project.environ, stdout=file, stderr=file,
             )  # fmt: skip
-            cluster.callback(process.wait, timeout=60)
+            cluster.callback(process.wait, timeout=120)
             cluster.callback(process.terminate)
         command = reader.command("--scheduler").replace("HOST:8786", address)
         wait(lambda: "Registered to" in log.read_text(), log.read_text, 120)
@@ -330,7 +330,7 @@ def when_something_is_wrong(reader: Reader) -> None:
     wait(lambda: (project.path / "started").exists())
     seen("is being blocked by", project.run("dvc", "status", check=False).stdout)
     process.terminate()
-    process.wait(timeout=60)
+    process.wait(timeout=120)
     (project.path / "started").unlink()
     project.run("git", "reset", "--quiet", "--hard")
     project.run("git", "clean", "-fdq")

@@ -392,7 +392,7 @@ def test_stopped_by_a_signal(bare, command, number, expected):
         wait(lambda: (bare.path / "started").exists())
         assert processes(f"sleep {mark}")
         process.send_signal(number)
-        assert process.wait(timeout=30) != 0
+        assert process.wait(timeout=120) != 0
     wait(lambda: expected in bare.read("log") and not processes(f"sleep {mark}"), lambda: bare.read("log")[-2000:])
     wait(lambda: not processes(str(bare.path)))
     # What ran is there to be looked at.
@@ -425,7 +425,7 @@ def test_a_killed_kernel(bare):
     assert not processes(f"sleep {mark}")
 
 
-def wait(condition, seen=lambda: "", seconds: float = 30) -> None:
+def wait(condition, seen=lambda: "", seconds: float = 120) -> None:
     end = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < end, f"waited in vain: {seen()}"

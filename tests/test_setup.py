@@ -219,7 +219,7 @@ def test_an_interrupted_pull_goes_on(shared, clone, number):
             signal.signal(signal.SIGINT, old)
         wait(lambda: arrived(), log.read_text)
         os.killpg(process.pid, number)
-        process.wait(timeout=60)
+        process.wait(timeout=120)
         go_on.set()
     said = log.read_text()
     assert "Traceback" not in said

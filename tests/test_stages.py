@@ -270,7 +270,7 @@ def test_the_history_can_be_drawn_while_it_grows(stages):
     )  # fmt: skip
     try:
         history = stages.path / "outputs/train_history.csv"
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 180
         while not (history.exists() and len(history.read_text().splitlines()) > 20):
             assert time.monotonic() < deadline and process.poll() is None
             time.sleep(0.2)
@@ -279,7 +279,7 @@ def test_the_history_can_be_drawn_while_it_grows(stages):
         assert len({*epochs}) >= 20 and process.poll() is None
     finally:
         process.terminate()
-        process.wait(timeout=60)
+        process.wait(timeout=120)
 
 
 def points(plot: list[dict]) -> list[dict]:
