@@ -1,4 +1,4 @@
-"""Our pipeline beside the guide's own, on the same notebook in one run: `uv run pytest -m benchmark -s`.
+"""Our pipeline beside the guide's own, on the same notebook in one run: `uv run pytest -m benchmark -n 0 -s`.
 
 Prints both times and their ratio; asserts no timing.
 """

@@ -388,9 +388,10 @@ def test_what_cannot_be(sweeps, arguments, message):
 
 
 @pytest.mark.parametrize("start", ["stages", "notebook"])
-def test_the_commands_of_the_readme(render, start):
-    given = {"start": "notebook", "dependencies": "pandas"} if start == "notebook" else {"start": start}
-    text = (render(**given) / "README.md").read_text(encoding="utf-8")
+def test_the_commands_of_the_readme(render, tmp_path, start):
+    (tmp_path / "own.ipynb").write_text(notebook("N = 1"))
+    given = {"notebook": str(tmp_path / "own.ipynb")} if start == "notebook" else {}
+    text = (render(start=start, **given) / "README.md").read_text(encoding="utf-8")
     commands = re.findall(r"(?m)^uv run --group sweep python -m pipeline sweep (.*)$", text)
     assert len(commands) == 3
     for command in commands:
