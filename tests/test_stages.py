@@ -172,7 +172,7 @@ class Browser:
         return self.drawn(page)
 
     def photographed(self, page: Path, picture: Path) -> None:
-        self._run(page, f"--screenshot={picture}", "--window-size=1980,480", "--hide-scrollbars")
+        self._run(page, f"--screenshot={picture}", "--window-size=1760,480", "--hide-scrollbars")
 
     def _run(self, page: Path, *options: str) -> str:
         always = (
