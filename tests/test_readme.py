@@ -38,7 +38,7 @@ def sections(text: str) -> dict[str, str]:
 
 def fenced(text: str) -> list[str]:
     """The commands that stand alone."""
-    return "\n".join(re.findall(r"(?s)^```\n(.*?)```", text, re.MULTILINE)).splitlines()
+    return "".join(re.findall(r"(?s)^```\n(.*?)```", text, re.MULTILINE)).splitlines()
 
 
 def inline(text: str) -> list[str]:
@@ -60,7 +60,8 @@ class Reader:
         found = {c for c in (*fenced(self.text), *inline(self.text)) if re.search(pattern, c)}
         assert len(found) == 1, (self.section, pattern, found)
         command = found.pop()
-        self.left.discard((self.section, command))
+        # A sentence may name it by its first words.
+        self.left = {(section, c) for section, c in self.left if not f"{command} ".startswith(f"{c} ")}
         return command
 
     @property
@@ -166,7 +167,10 @@ def test_each_command(reader, tmp_path):
     reader.types("remote add", URL=str(tmp_path / "storage"))
     reader.types("git commit")
     reader.types("git push")
-    # "An experiment that ran after that": DVC asks the commit that it began with.
+    apart(project, tmp_path).run(*shlex.split(reader.command("uv add")))
+    assert '"dvc[s3]' in project.read("pyproject.toml")
+    project.run("git", "reset", "--quiet", "--hard")
+    # "Must be committed before the experiment runs": DVC asks the commit that it began with.
     project.run("dvc", "exp", "remove", "longer")
     project.run("dvc", "exp", "run", "--name", "longer", "-S", "train.epochs=25")
     project.run("git", "reset", "--quiet", "--hard")
@@ -249,19 +253,19 @@ def many_items(reader: Reader) -> None:
     reader.types("islands@Dream")
 
 
+def apart(project: Workspace, tmp_path: Path) -> Workspace:
+    """The project with an environment of its own: what is added to it must not be there for other tests."""
+    environment = tmp_path / "environment"
+    path = os.pathsep.join([str(environment / ("Scripts" if os.name == "nt" else "bin")), project.environ["PATH"]])
+    return Workspace(project.path, project.environ | {"UV_PROJECT_ENVIRONMENT": str(environment), "PATH": path})
+
+
 def many_at_once(reader: Reader, tmp_path: Path) -> None:
     """On this machine, and on a cluster of a scheduler and a worker; it comes later than it stands, as it says: data and
     commit must be where workers fetch them.
     """
     reader.section = "Many at once, on this machine or a cluster"
-    # Of its own: what the group brings must not be there for others.
-    environment = tmp_path / "sweep"
-    path = os.pathsep.join(
-        [str(environment / ("Scripts" if os.name == "nt" else "bin")), reader.project.environ["PATH"]]
-    )
-    project = Workspace(
-        reader.project.path, reader.project.environ | {"UV_PROJECT_ENVIRONMENT": str(environment), "PATH": path}
-    )
+    project = apart(reader.project, tmp_path)
     done = project.run(*shlex.split(reader.command("sweep .* --by f1")), timeout=900)
     assert "6 experiments (2 x 3)" in done.stdout and "to take one over: uv run dvc exp apply sweep-" in done.stdout
     address = f"127.0.0.1:{free_port()}"
