@@ -38,12 +38,13 @@ def sections(text: str) -> dict[str, str]:
 
 def fenced(text: str) -> list[str]:
     """The commands that stand alone."""
-    return "".join(re.findall(r"(?s)^```\n(.*?)```", text, re.MULTILINE)).splitlines()
+    blocks = re.findall(r"(?ms)^```(\w*)\n(.*?)^```$", text)
+    return "".join(block for language, block in blocks if not language).splitlines()
 
 
 def inline(text: str) -> list[str]:
     """The commands within a sentence or a table."""
-    return re.findall(r"`((?:uv|uvx|git|dvc|python) [^`]*)`", re.sub(r"(?s)^```.*?```", "", text, flags=re.MULTILINE))
+    return re.findall(r"`((?:uv|uvx|git|dvc|python) [^`]*)`", re.sub(r"(?ms)^```.*?^```$", "", text))
 
 
 class Reader:
