@@ -168,14 +168,15 @@ def served(folder: Path, answer: Callable[[str], int] = lambda path: 200) -> Ite
     ("status", "expected"),
     [
         (403, "refuses access: put a key that it takes where README.md says (`Share the results`), then " + AGAIN),
-        (500, "has a trouble of its own: later " + AGAIN),
+        (500, "has a trouble of its own; some time later: " + AGAIN),
     ],
 )
 def test_a_server_that_refuses(shared, clone, status, expected):
     with served(shared.path.parent / "store", lambda path: status) as (url, _):
         remote_at(clone, url)
         lines = setup(clone, 1)
-        assert any(line.startswith(f"data: the remote `storage` ({url}) {expected}") for line in lines), lines
+        said = [line for line in lines if line.startswith("data: ")]
+        assert said and said[0].startswith(f"data: the remote `storage` ({url}) {expected}"), said
     with served(shared.path.parent / "store") as (url, _):
         remote_at(clone, url)
         setup(clone)

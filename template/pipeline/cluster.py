@@ -111,8 +111,7 @@ class Tasks:
                 if self.waiting:
                     yield from self._taken_over()
         except (CancelledError, OSError):
-            if self.client.status == "running":
-                raise
+            # What is asked of it now fails before the client knows: to that it may be "running" for another moment.
             raise SweepError("the scheduler is gone") from None
         finally:
             if self.client.status == "running":

@@ -42,7 +42,7 @@ _CAUSES = [
     ),
     (
         r"\b5\d\d, message|InternalError|Service ?Unavailable",
-        f"has a trouble of its own: some time later {AGAIN}",
+        f"has a trouble of its own; some time later: {AGAIN}",
     ),
     (
         r"NoSuchBucket|bucket does not exist|FileNotFoundError: b/[^/\n]+/o$|Container\w*NotFound|No such container",
