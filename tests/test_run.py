@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -371,29 +372,34 @@ BUSY = (
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
 @pytest.mark.parametrize(
-    ("command", "number", "expected"),
+    ("command", "shell", "number", "expected"),
     [
-        (["python", "-m", "pipeline", *RUN], signal.SIGINT, "notebooks/fit.ipynb: stopped in cell 2 by Ctrl-C"),
-        (["python", "-m", "pipeline", *RUN], signal.SIGTERM, "notebooks/fit.ipynb: stopped in cell 2 by SIGTERM"),
-        (["dvc", "repro"], signal.SIGTERM, "notebooks/fit.ipynb: stopped in cell 2 by SIGTERM"),
+        (["python", "-m", "pipeline", *RUN], "bash", signal.SIGINT, "Ctrl-C"),
+        (["python", "-m", "pipeline", *RUN], "bash", signal.SIGTERM, "SIGTERM"),
+        # A shell may replace itself by the command that DVC gives it, or wait beside it.
+        (["dvc", "repro"], "bash", signal.SIGTERM, "SIGTERM"),
+        (["dvc", "repro"], "sh", signal.SIGTERM, "SIGTERM"),
+        (["dvc", "repro"], "sh", signal.SIGKILL, "SIGTERM"),
     ],
-    ids=["ctrl-c", "sigterm", "dvc killed"],
+    ids=["ctrl-c", "sigterm", "dvc ended", "dvc and its shell ended", "dvc killed"],
 )
-def test_stopped_by_a_signal(bare, command, number, expected):
-    mark = f"{os.getpid()}.{number + len(command)}"
+def test_stopped_by_a_signal(bare, command, shell, number, expected, request):
+    mark = f"{os.getpid()}.{abs(hash(request.node.name)) % 10**6}"
     ready(bare, BUSY.format(mark=mark))
     bare.run("git", "init", "--quiet")
     bare.run("dvc", "init", "--quiet")
     with (bare.path / "log").open("w") as log:
         # A suite that runs in the background has Ctrl-C ignored, and its children would inherit that.
         old = signal.signal(signal.SIGINT, signal.default_int_handler)
-        process = subprocess.Popen(command, cwd=bare.path, env=bare.environ, stdout=log, stderr=log)
+        environ = bare.environ | {"SHELL": shutil.which(shell)}
+        process = subprocess.Popen(command, cwd=bare.path, env=environ, stdout=log, stderr=log)
         signal.signal(signal.SIGINT, old)
         wait(lambda: (bare.path / "started").exists())
         assert processes(f"sleep {mark}")
         process.send_signal(number)
         assert process.wait(timeout=120) != 0
-    wait(lambda: expected in bare.read("log") and not processes(f"sleep {mark}"), lambda: bare.read("log")[-2000:])
+    said = f"notebooks/fit.ipynb: stopped in cell 2 by {expected}"
+    wait(lambda: said in bare.read("log") and not processes(f"sleep {mark}"), lambda: bare.read("log")[-2000:])
     wait(lambda: not processes(str(bare.path)))
     # What ran is there to be looked at.
     assert json.loads(bare.read("outputs/fit.ipynb"))["cells"][0]["execution_count"] == 1

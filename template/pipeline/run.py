@@ -393,29 +393,55 @@ def _never(numbers: list[int]) -> str:
 
 @contextlib.contextmanager
 def _signals_as_exceptions():
-    """Within, SIGTERM and the death of the parent raise _Stopped, so that the kernel is ended and the notebook kept."""
+    """Within, SIGTERM and the death of DVC raise _Stopped, so that the kernel is ended and the notebook kept."""
 
     def stop(number, frame):
         asked.set()
         raise _Stopped(number)
 
-    def watch(parent):
+    def watch():
         # DVC ended by a signal leaves its stage running; nobody would record what it makes.
+        dvc = _dvc_process()
         while not ended.wait(1):
             # Python drops an exception that is raised while a finalizer runs: who did not hear is asked again.
             unheard = asked.is_set() and not ended.wait(PATIENCE)
-            if unheard or (os.getppid() != parent and not asked.is_set()):
+            if unheard or (dvc and not _is_alive(dvc) and not asked.is_set()):
                 os.kill(os.getpid(), signal.SIGTERM)
 
     old = signal.signal(signal.SIGTERM, stop)
     asked, ended = threading.Event(), threading.Event()
     if os.name == "posix":
-        threading.Thread(target=watch, args=[os.getppid()], daemon=True).start()
+        threading.Thread(target=watch, daemon=True).start()
     try:
         yield
     finally:
         ended.set()
         signal.signal(signal.SIGTERM, old)
+
+
+def _dvc_process():
+    """DVC's process where it runs this one as a stage: the nearest above that has not been given the stage's name.
+
+    Between the two may be a shell: bash replaces itself by its last command, dash does not.
+    """
+    import psutil  # ipykernel's, and slow to import
+
+    name = os.environ.get("DVC_STAGE")
+    for process in psutil.Process().parents():
+        try:
+            if process.environ().get("DVC_STAGE") != name:
+                return process
+        except psutil.Error:  # not to be looked into: not a shell that got our variables
+            return process if name else None
+    return None
+
+
+def _is_alive(process) -> bool:
+    import psutil
+
+    with contextlib.suppress(psutil.NoSuchProcess):
+        return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
+    return False
 
 
 def _start_kernel(run: _Run, folder: str):
