@@ -615,15 +615,20 @@ def test_a_disk_that_is_full(shared, cluster, tmp_path):
         assert alone.returncode == 1
         assert re.search(r"x=1  failed: no room on the disk of tcp://\S+ \(.*/four/.*\)\n", alone.stdout)
         cluster.start_worker("one")
-        # Until the other has been tried.
+        # While one works on what it was given, the other is idle, and would be given the rest again and again.
         held = shared.hold(1)
-        with shared.started("-S", "fit.x=1,2,3", "--scheduler", cluster.address) as process:
+        with shared.started("-S", "fit.x=1,2,3,4", "--scheduler", cluster.address) as process:
             line = next(line for line in process.stdout if "full" in line)
-            held.unlink()
             assert re.match(r"tcp://\S+ \(.*/four/.*\): its disk is full: others take over", line)
+            time.sleep(10)
+            # Those that were to take over go away, too, and another one comes.
+            cluster.processes["one"].kill()
+            time.sleep(2)
+            cluster.start_worker("two")
+            held.unlink()
             said = process.stdout.read()
             assert process.wait(60) == 0, said
-        assert shared.values() == [1, 2, 3]
+        assert shared.values() == [1, 2, 3, 4]
     finally:
         cluster.stop()
         subprocess.run(["umount", str(small)], check=True)

@@ -12,7 +12,7 @@ BATCH_SYSTEMS = {name.lower(): f"{name}Cluster" for name in ("HTCondor", "LSF", 
 PATIENCE = 30
 """For how many seconds a scheduler may be out of reach."""
 TRIES = 3
-"""How often an experiment is given to a worker again."""
+"""How often an experiment is given to workers whose time is up."""
 
 
 @contextlib.contextmanager
@@ -75,6 +75,7 @@ class Tasks:
         self.plugin = plugin
         self.say = say
         self.running = {}
+        """The experiment of each task, and the workers that alone may run it where others have no room."""
         self.waiting = []
         """Experiments for which a worker had no room, with what it said and when."""
         self.full = {}
@@ -105,10 +106,10 @@ class Tasks:
                 time.sleep(0.1)
                 self._check_scheduler()
                 for future in [future for future in self.running if future.status != "pending"]:
-                    experiment = self.running.pop(future)
+                    experiment, _ = self.running.pop(future)
                     if (result := self._result(future, experiment)) is not None:
                         yield experiment, result
-                if self.waiting:
+                if self.full:
                     yield from self._taken_over()
         except (CancelledError, OSError):
             # What is asked of it now fails before the client knows: to that it may be "running" for another moment.
@@ -119,7 +120,7 @@ class Tasks:
                     self.client.cancel(list(self.running))
                     self.client.unregister_worker_plugin(self.plugin.name)
 
-    def _submit(self, experiment: Experiment, tries: int = 0, **where) -> None:
+    def _submit(self, experiment: Experiment, workers: list[str] | None = None) -> None:
         # Inside of a method, so that Dask does not take it for something that the workers can import.
         def run(plugin: str, name: str, settings: list[str]) -> dict[str, str]:
             from distributed import get_worker
@@ -127,9 +128,10 @@ class Tasks:
             return get_worker().plugins[plugin].run(name, settings)
 
         task = (run, self.plugin.name, experiment.name, experiment.settings)
-        key = f"{self.plugin.name}-{experiment.name}-{tries}"
-        self.running[self.client.submit(*task, key=key, pure=False, **where)] = experiment
-        experiment.tries = tries
+        experiment.tries += 1
+        key = f"{self.plugin.name}-{experiment.name}-{experiment.tries}"
+        future = self.client.submit(*task, key=key, pure=False, workers=workers)
+        self.running[future] = experiment, workers
 
     def _check_scheduler(self) -> None:
         gone = self.client.status != "running" or any(each.status in ("cancelled", "lost") for each in self.running)
@@ -145,9 +147,8 @@ class Tasks:
             why = "each worker that ran it died: out of memory?" if killed else f"{type(problem).__name__}: {problem}"
             return {"status": "failed", "message": why, "log": ""}
         result = future.result()
-        again = experiment.tries + 1
-        if result["status"] == "stopped" and again < TRIES:  # a worker whose time was up
-            return self._submit(experiment, again)
+        if result["status"] == "stopped" and experiment.tries < TRIES:  # a worker whose time was up
+            return self._submit(experiment)
         if result["status"] == "full":
             if result["worker"] not in self.full:
                 self.say(f"{result['worker']} ({result['folder']}): its disk is full: others take over")
@@ -158,14 +159,18 @@ class Tasks:
 
     def _taken_over(self) -> Iterator[tuple[Experiment, dict[str, str]]]:
         """Gives what had no room to other workers, which may only be coming; yields that for which there is none."""
-        others = [address for address in self.client.nthreads() if address not in self.full]
+        here = self.client.nthreads()
+        others = [address for address in here if address not in self.full]
+        for future, (experiment, workers) in list(self.running.items()):
+            if workers and here.keys().isdisjoint(workers):  # those that were to take over are gone
+                del self.running[future]
+                self.waiting.append((experiment, {"status": "full", "log": ""}, time.monotonic()))
         waiting, self.waiting = self.waiting, []
         for experiment, result, since in waiting:
-            again = experiment.tries + 1
-            if others and again < TRIES:
-                # They may be gone by then, and others there.
-                self._submit(experiment, again, workers=others, allow_other_workers=True)
-            elif again < TRIES and time.monotonic() - since < PATIENCE / 3:
+            if others:
+                # None but these: Dask would also give it to an idle worker, which is idle because it has no room.
+                self._submit(experiment, others)
+            elif time.monotonic() - since < PATIENCE / 3:
                 self.waiting.append((experiment, result, since))
             else:
                 places = ", ".join(f"{worker} ({folder})" for worker, folder in self.full.items())

@@ -19,7 +19,7 @@ class Experiment:
     settings: list[str]
     """As `dvc exp run -S` takes them, one value each."""
     tries: int = 0
-    """How often a worker has sent it back."""
+    """How often it was given to a worker."""
 
     def __str__(self) -> str:
         return " ".join(setting.removeprefix("params.yaml:") for setting in self.settings)
