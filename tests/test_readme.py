@@ -25,8 +25,8 @@ SECTIONS = [
     "Many at once, on this machine or a cluster",
     "Share the results",
     "Update from the template",
-    "When something is wrong",
     "What belongs to whom",
+    "When something is wrong",
 ]
 
 

@@ -17,8 +17,9 @@ STARTS = [*YAML(typ="safe").load(TEMPLATE / "copier.yml")["start"]["choices"].va
 each_release = pytest.mark.parametrize("version", RELEASES)
 each_start = pytest.mark.parametrize("start", STARTS)
 
-# This checkout; the same with changes that merge; with changes to lines that a person may have changed, too.
-NOW, NEXT, CLASH = "99.0.0", "99.1.0", "99.2.0"
+# This checkout; the same with changes that merge; with changes beside lines that a person changed, which only merge by
+# entries; and with changes to lines that a person changed, too.
+NOW, NEXT, TOUCH, CLASH = "99.0.0", "99.1.0", "99.1.1", "99.2.0"
 # Places in the template's files and what NEXT has there: none of it makes a stage run.
 MERGES = [
     (".pre-commit-config.yaml", r"^(default_stages: .*)", r"\1 # next"),
@@ -28,6 +29,17 @@ MERGES = [
     ("README.md.jinja", r"^(## See it run)$", r"\1 (next)"),
     (".dvcignore", r"\Z", "*.next\n"),
     ("data/.gitignore.jinja", r"\Z", "/next\n"),
+]
+TOUCHES = [
+    ("dvc.yaml.jinja", r"^(    cmd: python -m pipeline code .*)", r"\1 # touch"),
+    (
+        "dvc.yaml.jinja",
+        r"^(  run_notebook:\n)((?:    .*\n)*?    deps:\n)",
+        r"\1    desc: touch\n\2      - uv.lock # touch\n",
+    ),
+    ("params.yaml.jinja", r"^(base:\n)", r"\1  touch: 1\n"),
+    ("pyproject.toml.jinja", r'^(    "papermill>=.*",\n)', r'\1    "touch",\n'),
+    ("README.md.jinja", r"\Z", "\n## Touch\n\nThe template's.\n"),
 ]
 CLASHES = [
     (".pre-commit-config.yaml", r"^(default_stages: .*)", r"\1 # clash"),
@@ -86,7 +98,7 @@ def versions(tmp_path_factory, environ) -> Project:
     clone.git("add", "--all")
     clone.git("commit", "--quiet", "--allow-empty", "--message", "now")
     clone.git("tag", NOW)
-    for version, changes in ((NEXT, MERGES), (CLASH, CLASHES)):
+    for version, changes in ((NEXT, MERGES), (TOUCH, TOUCHES), (CLASH, CLASHES)):
         clone.git("checkout", "--quiet", NOW)
         for name, pattern, new in changes:
             clone.substitute(f"template/{name}", pattern, new)
@@ -256,6 +268,48 @@ def test_what_was_removed_stays_away(copy, version):
     assert project.git("ls-files", "--unmerged") == ""
     assert "run_notebook" not in project.read("dvc.yaml") and "    desc: next\n" in project.read("dvc.yaml")
     assert "base:" not in project.read("params.yaml") and project.read("params.yaml").startswith("# next\n")
+
+
+@each_release
+def test_changes_that_touch_are_merged_by_entries(copy, version):
+    project = copy(version)
+    mine = [
+        ("dvc.yaml", r"^      notebook: \[penguins\]", "      notebook: [penguins, mine]"),
+        ("dvc.yaml", r"^(  run_notebook:\n(?:    .*\n)*?    deps:\n)", r"\1      - data/mine.csv # mine\n"),
+        ("params.yaml", r"^(base:\n)", r"\1  mine: 1\n"),
+        ("pyproject.toml", r'^(    "papermill>=.*",\n)', r'\1    "mine",\n'),
+        ("README.md", r"\Z", "Mine.\n"),
+    ]
+    for name, pattern, new in mine:
+        project.substitute(name, pattern, new)
+    project.commit()
+    project.update(TOUCH)
+    assert project.git("ls-files", "--unmerged") == "" and project.git("diff", "--cached", "--name-only") == ""
+    for name, *_ in mine:
+        text = project.read(name)
+        assert "<<<<<<<" not in text and text.casefold().count("touch") >= 1 and text.casefold().count("mine") >= 1, (
+            text
+        )
+    stages = YAML(typ="safe").load(project.read("dvc.yaml"))["stages"]
+    assert stages["code"]["matrix"] == {"notebook": ["penguins", "mine"]}
+    assert stages["run_notebook"]["desc"] == "touch"
+    deps = ["uv.lock", "data/mine.csv", "data/external/penguins.csv", "outputs/code/penguins.py"]
+    assert sorted(stages["run_notebook"]["deps"]) == sorted(deps)
+    assert "# mine\n" in project.read("dvc.yaml") and "# touch\n" in project.read("dvc.yaml")
+    assert re.search(r"\(CC0\)\.\nMine\.\n\n## (.*\n)*## Touch\n\nThe template's\.\n\Z", project.read("README.md"))
+    assert not [*project.path.rglob("*.merged")]
+
+
+@each_release
+def test_a_removed_stage_stays_away_when_the_template_changes_it(copy, version):
+    project = copy(version)
+    dvc = project.read("dvc.yaml")
+    project.write("dvc.yaml", dvc[: dvc.index("\n  run_notebook:")])
+    project.commit()
+    project.update(TOUCH)
+    assert project.git("ls-files", "--unmerged") == ""
+    stages = YAML(typ="safe").load(project.read("dvc.yaml"))["stages"]
+    assert [*stages] == ["code"] and "# touch" in project.read("dvc.yaml")
 
 
 @pytest.fixture
