@@ -288,6 +288,12 @@ def test_a_cell_that_fails(bare):
     assert "KeyError" in bare.read("outputs/fit.ipynb")
 
 
+def test_a_cell_that_is_no_python(bare):
+    ready(bare, "print(7))")
+    done = bare.pipeline(*RUN, check=False)
+    assert done.stdout.startswith("notebooks/fit.ipynb: cell 2, line 1: SyntaxError: unmatched ')'\n    print(7))\n")
+
+
 def test_sys_exit_is_a_failure(bare):
     ready(bare, "import sys\nsys.exit(0)", "1", "2")
     done = bare.pipeline(*RUN, check=False)

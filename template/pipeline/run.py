@@ -368,7 +368,9 @@ class _Run:
         frame = re.search(rf"Cell In\[{cell.execution_count}\], line (\d+)", plain)
         source = cell.source.splitlines()
         line = int(frame[1]) if frame and int(frame[1]) <= len(source) else None
-        print(f"{place}{f', line {line}' if line else ''}: {output.ename}: {output.evalue}", file=sys.stderr)
+        # Of a syntax error IPython says where it is in a temporary file, too.
+        what = re.sub(r" \(\d+\.py, line \d+\)$", "", output.evalue)
+        print(f"{place}{f', line {line}' if line else ''}: {output.ename}: {what}", file=sys.stderr)
         if line:
             print(f"    {source[line - 1].strip()}", file=sys.stderr)
         print(f"\n{traceback if sys.stderr.isatty() else plain}", file=sys.stderr)
