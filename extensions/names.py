@@ -5,15 +5,16 @@ import re
 import unicodedata
 from pathlib import Path, PurePath
 
-from copier.errors import UserMessageError
 from jinja2 import Environment
 from jinja2.ext import Extension
 
+# What a string in TOML cannot have as it is.
+UNFIT = r'["\\\x00-\x1f\x7f]'
 
-def name_problem(name: object) -> str:
+
+def name_problem(name: str) -> str:
     """Why a project cannot have this name, in one line; empty where it can: it becomes a heading, and a string in TOML."""
-    name = str(name)  # as Copier takes it: a data file may have a number
-    if name.strip() and not re.search(r'["\\\n]', name):
+    if name.strip() and not re.search(UNFIT, name):
         return ""
     return (
         f"{json.dumps(name, ensure_ascii=False)} cannot be a name: write one line without quotes and backslashes, "
@@ -21,20 +22,14 @@ def name_problem(name: object) -> str:
     )
 
 
-def refuse(problem: str) -> bool:
-    """Lets pass an answer that has no problem.
-
-    Raises:
-        UserMessageError: it has one; Copier ends with this one line.
-    """
-    if problem:
-        raise UserMessageError(problem)
-    return True
+def possible_name(name: str) -> str:
+    """The name without what a project's cannot have; a folder or a notebook can."""
+    return re.sub(UNFIT, "", name).strip() or "project"
 
 
 def folder_name(path: PurePath) -> str:
-    """The name of a folder, also where the path is `.`; `project` for a root, which has no name."""
-    return Path(path).resolve().name or "project"
+    """The name of a folder, also where the path is `.`; empty for a root, which has none."""
+    return Path(path).resolve().name
 
 
 def package_name(name: str) -> str:
@@ -66,4 +61,4 @@ class Names(Extension):
         environment.filters["is_file"] = is_file
         environment.filters["name_problem"] = name_problem
         environment.filters["package_name"] = package_name
-        environment.filters["refuse"] = refuse
+        environment.filters["possible_name"] = possible_name

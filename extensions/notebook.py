@@ -15,6 +15,8 @@ from jinja2.ext import Extension
 from packaging.requirements import InvalidRequirement, Requirement
 
 PIPELINE = Path(__file__).parents[1] / "template" / "pipeline"
+# The answer to `start` that makes use of the others.
+START = "notebook"
 
 
 class Notebook(Extension):
@@ -33,8 +35,10 @@ class Notebook(Extension):
             "requirements_problem": requirements_problem,
         }
 
-    def problem(self, path: str) -> str:
+    def problem(self, path: str, start: str = START) -> str:
         """Why a project cannot start with this notebook, in one line; empty where it can."""
+        if start != START:
+            return _of_no_use(path, start)
         if not path.strip():
             return "no notebook is named: type its path, or add `-d notebook=PATH` to the command"
         try:
@@ -50,7 +54,7 @@ class Notebook(Extension):
             UserMessageError: no project can start with this notebook.
         """
         if problem := self.problem(path):
-            raise UserMessageError(problem)
+            raise UserMessageError(f"notebook: {problem}")
         notebook = self._reader.read(_expanded(path))
         return ", ".join(self._imports.distributions(notebook, _expanded(path).parent))
 
@@ -75,8 +79,10 @@ def requirements(text: str) -> list[str]:
     return [str(Requirement(one)).replace('"', "'") for one in _split(text)]
 
 
-def requirements_problem(text: str) -> str:
+def requirements_problem(text: str, start: str = START) -> str:
     """What is wrong with a text of requirements, in one line; empty where nothing is."""
+    if start != START:
+        return _of_no_use(text, start)
     for one in _split(text):
         try:
             Requirement(one)
@@ -85,13 +91,18 @@ def requirements_problem(text: str) -> str:
     return ""
 
 
+def _of_no_use(answer: str, start: str) -> str:
+    what = f"{answer!r} is of no use where start is {start}"
+    return f"{what}: leave it out, or add `-d start={START}`" if answer.strip() else ""
+
+
 def _split(text: str) -> list[str]:
     """The parts between commas, of which one may also stand within a part: `pandas>=2,<4`, `dask[array,dataframe]`."""
     return [one.strip() for one in re.split(r",[\s,]*(?=[A-Za-z0-9])(?![^\[]*\])", text.strip(" ,")) if one.strip()]
 
 
 def _expanded(path: str) -> Path:
-    return Path(path.strip()).expanduser()
+    return Path(os.path.expanduser(path.strip()))  # pathlib's own raises an error where there is no such person
 
 
 def _load(name: str) -> ModuleType:

@@ -3,10 +3,8 @@
 import posixpath
 import re
 
-from copier.errors import UserMessageError
-from jinja2 import Environment, pass_context
+from jinja2 import Environment
 from jinja2.ext import Extension
-from jinja2.runtime import Context
 
 # For each `remote` what its URL looks like, and how to write it.
 PATH = r"(/[\w.~+=@:/-]*)?"
@@ -30,9 +28,9 @@ class Remotes(Extension):
         super().__init__(environment)
         environment.filters |= {
             "as_dvc_writes": as_dvc_writes,
+            "masked": masked,
             "remote_example": remote_example,
             "remote_problem": remote_problem,
-            "stop_at_remote_problem": stop_at_remote_problem,
         }
 
 
@@ -47,31 +45,11 @@ def remote_problem(answer: str, question: str, remote: str) -> str:
     answer = answer.strip()
     if remote not in remotes:
         return (
-            f"{_masked(answer)} is of no use where remote is {remote}: leave it out, or choose another"
-            if answer
-            else ""
+            f"{masked(answer)} is of no use where remote is {remote}: leave it out, or choose another" if answer else ""
         )
     if SECRET.search(answer) or (remote != "ssh" and re.search(r"://[^/]*@", answer)):
-        return f"{_masked(answer)} has a secret in it: leave it out, the project's README.md says where it goes"
+        return f"{masked(answer)} has a secret in it: leave it out, the project's README.md says where it goes"
     return check(answer, remote)
-
-
-@pass_context
-def stop_at_remote_problem(context: Context, remote: str) -> str:
-    """Nothing. What is wrong with answers that no prompt asks for ends Copier with one line; by itself it would show a
-    traceback where it is a validator that refuses such an answer.
-
-    Raises:
-        UserMessageError: an answer given on the command line, or one that is needed and was not given, will not do.
-    """
-    conf = context["_copier_conf"]
-    for question, (_, remotes) in QUESTIONS.items():
-        answer = conf["data"].get(question)
-        if answer is None and conf["defaults"] and remote in remotes:
-            answer = context.get(question, "")
-        if answer is not None and (problem := remote_problem(str(answer), question, remote)):
-            raise UserMessageError(f"{question}: {problem}")
-    return ""
 
 
 def as_dvc_writes(url: str, remote: str) -> str:
@@ -90,17 +68,17 @@ def _url_problem(url: str, remote: str) -> str:
     shape, _ = URLS[remote]
     if re.fullmatch(shape, url, re.ASCII):
         return ""
-    return f"{_masked(url)} is no URL of {remote}: write {example}, of ASCII letters, digits and -._~+= without spaces"
+    return f"{masked(url)} is no URL of {remote}: write {example}, of ASCII letters, digits and -._~+= without spaces"
 
 
 def _folder_problem(path: str) -> str:
     if "://" in path:
-        return f"{_masked(path)} is a URL, and remote is local: name a folder, as in {FOLDER}, or choose another remote"
+        return f"{masked(path)} is a URL, and remote is local: name a folder, as in {FOLDER}, or choose another remote"
     # DVC writes its configuration in ASCII, and loses all of it over any other letter; the others mean something in it.
     if odd := re.sub(r"[\w .~+=@&()!:/\\-]", "", path, flags=re.ASCII):
-        return f"{_masked(path)} has {odd[0]!r} in it, which DVC's configuration cannot keep: take a folder with a plain name"
+        return f"{masked(path)} has {odd[0]!r} in it, which DVC's configuration cannot keep: take a folder with a plain name"
     if not _is_full(path) and not as_dvc_writes(path, "local").startswith("../.."):
-        return f"{_masked(path)} lies in the project: name a folder beside it, as in {FOLDER}, or a full path"
+        return f"{masked(path)} lies in the project: name a folder beside it, as in {FOLDER}, or a full path"
     return ""
 
 
@@ -112,7 +90,7 @@ def _is_full(path: str) -> bool:
 def _endpoint_problem(url: str, remote: str) -> str:
     if not url or re.fullmatch(rf"https?://[\w.-]+(:\d{{1,5}})?{PATH}", url, re.ASCII):
         return ""
-    return f"{_masked(url)} is no endpoint: write https://HOST or http://HOST:PORT, or nothing for Amazon"
+    return f"{masked(url)} is no endpoint: write https://HOST or http://HOST:PORT, or nothing for Amazon"
 
 
 def _profile_problem(name: str, remote: str) -> str:
@@ -124,10 +102,10 @@ def _profile_problem(name: str, remote: str) -> str:
 def _account_problem(name: str, remote: str) -> str:
     if not name or re.fullmatch(r"[a-z0-9]{3,24}", name):
         return ""
-    return f"{_masked(name)} is no storage account: write its name, 3 to 24 small letters and digits, or nothing"
+    return f"{masked(name)} is no storage account: write its name, 3 to 24 small letters and digits, or nothing"
 
 
-def _masked(text: str) -> str:
+def masked(text: str) -> str:
     """A text in quotes, without what may be a secret in it: what stands before the last @, or after the first ? or =."""
     scheme, rest = re.fullmatch(r"(\w+://)?(.*)", text, re.DOTALL).groups("")
     if "@" in rest and re.search("[?=]", rest):

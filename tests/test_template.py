@@ -89,7 +89,7 @@ def test_names_come_from_the_folder(render, folder, package):
 
 
 def test_a_name_that_toml_cannot_hold_is_refused(render):
-    with pytest.raises(UserMessageError, match='^"the .*best.*" cannot be a name: write one line'):
+    with pytest.raises(UserMessageError, match='^project_name: "the .*best.*" cannot be a name: write one line'):
         render(project_name='the "best"')
 
 
@@ -141,23 +141,28 @@ def test_dependencies_as_they_were_typed(render, churn):
 def test_what_is_no_notebook_is_refused(render, tmp_path, text, refusal):
     if text is not None:
         (tmp_path / "x.ipynb").write_text(text)
-    with pytest.raises(UserMessageError, match=f"^{re.escape(f'{tmp_path.as_posix()}/{refusal}')}"):
+    with pytest.raises(UserMessageError, match=f"^{re.escape(f'notebook: {tmp_path.as_posix()}/{refusal}')}"):
         render(**from_notebook(tmp_path / "x.ipynb"))
     assert not (tmp_path / "penguins").exists()
 
 
 def test_no_notebook_is_refused(render):
-    with pytest.raises(UserMessageError, match="no notebook is named: type its path, or add `-d notebook=PATH`"):
+    with pytest.raises(
+        UserMessageError, match="^notebook: no notebook is named: type its path, or add `-d notebook=PATH`"
+    ):
         render(start="notebook")
-    with pytest.raises(UserMessageError, match="^no notebook is named"):
+    with pytest.raises(UserMessageError, match="^notebook: no notebook is named"):
         render(start="notebook", notebook="")
-    with pytest.raises(UserMessageError, match="^no notebook is named"):
+    with pytest.raises(UserMessageError, match="^notebook: no notebook is named"):
         render(start="notebook", dependencies="numpy")
+    with pytest.raises(UserMessageError, match="^notebook: .*/x.ipynb: there is no such file$"):
+        render(start="notebook", notebook="~nobody-here/x.ipynb")
 
 
 def test_dependencies_that_are_none_are_refused(render, churn):
     with pytest.raises(
-        UserMessageError, match="^'scikit learn' is no package: write names with commas between, as in pandas"
+        UserMessageError,
+        match="^dependencies: 'scikit learn' is no package: write names with commas between, as in pandas",
     ):
         render(**from_notebook(churn), dependencies="pandas, scikit learn, ,numpy")
 
