@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -116,9 +117,13 @@ class Sweeps(Workspace):
             ["python", "-m", "pipeline", "sweep", *arguments], cwd=self.path, env=self.environ, text=True,
             encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         ) as process:  # fmt: skip
+            # A test that reads what does not come must end, too.
+            watchdog = threading.Timer(300, process.kill)
+            watchdog.start()
             try:
                 yield process
             finally:
+                watchdog.cancel()
                 process.kill()
 
     def git(self, *arguments: str) -> str:
@@ -426,12 +431,12 @@ class Cluster:
         wait(lambda: self.file.exists() and self.file.read_text().endswith("}"))
         self.address = json.loads(self.file.read_text())["address"]
 
-    def start_worker(self, name: str) -> None:
+    def start_worker(self, name: str, **environ: str) -> None:
         home = self.folder / name
         home.mkdir(exist_ok=True)
         own = {"HOME": str(home), "DVC_SITE_CACHE_DIR": str(home / "site"), "DVC_GLOBAL_CONFIG_DIR": str(home)}
         options = ("--nthreads", "1", "--no-nanny", "--local-directory", str(home), "--name", name)
-        self._start(name, "worker", self.address, *options, **own)
+        self._start(name, "worker", self.address, *options, **own | environ)
 
     def _start(self, name: str, *command: str, **environ: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
@@ -599,6 +604,39 @@ def test_a_scheduler_that_goes_away(shared, cluster):
     assert shared.runs().count("x=1") == shared.runs().count("x=3") == 1
 
 
+NOBODY = "no worker is left that could run the rest: what is done is kept, and the same command goes on from there\n"
+
+
+def no_more(said: str) -> list[str]:
+    """Why workers are given no more, as the sweep says it."""
+    return re.findall(rf"(?m)^tcp://\S+ \({re.escape(socket.gethostname())}\) is given no more: (.*)$", said)
+
+
+def test_a_worker_of_another_environment(shared, cluster, dask_environ):
+    for name in ("one", "two", "three"):
+        cluster.processes[name].kill()
+    # Dask alone, as of `uv run --only-group sweep dask worker`.
+    own = Path(dask_environ["UV_PROJECT_ENVIRONMENT"])
+    environment = {"UV_PROJECT_ENVIRONMENT": str(cluster.folder / "venv")}
+    Workspace(own.with_name("project"), dask_environ | environment).run(
+        "uv", "sync", "--quiet", "--only-group", "sweep", timeout=600
+    )
+    binaries = environment["UV_PROJECT_ENVIRONMENT"] + ("/Scripts" if os.name == "nt" else "/bin")
+    with shared.started("-S", "fit.x=1,2,3", "--scheduler", cluster.address) as process:
+        line = next(line for line in process.stdout if "waiting" in line)
+        assert line == f"waiting for workers: {cluster.address} has none\n"
+        cluster.start_worker("four", PATH=os.pathsep.join([binaries, cluster.environ["PATH"]]))
+        said = process.stdout.read()
+        assert process.wait(60) == 1, said
+    (why,) = no_more(said)
+    start = "start it in a clone of the project, by uv run --group sweep dask worker ..."
+    assert re.fullmatch(rf"its Python, \S+, lacks dvc, papermill, ipykernel: {re.escape(start)}", why)
+    assert said.endswith(NOBODY + "3 were not run\n")
+    cluster.start_worker("one")
+    assert len(no_more(shared.sweep("-S", "fit.x=1,2,3", "--scheduler", cluster.address))) <= 1
+    assert shared.values() == [1, 2, 3]
+
+
 def test_a_disk_that_is_full(shared, cluster, tmp_path):
     small = cluster.folder / "four"
     small.mkdir()
@@ -613,13 +651,14 @@ def test_a_disk_that_is_full(shared, cluster, tmp_path):
         cluster.start_worker("four")
         alone = shared.pipeline("sweep", "-S", "fit.x=1,2", "--scheduler", cluster.address, check=False)
         assert alone.returncode == 1
-        assert re.search(r"x=1  failed: no room on the disk of tcp://\S+ \(.*/four/.*\)\n", alone.stdout)
+        assert no_more(alone.stdout)[0].startswith("there is no room on its disk, in /")
+        assert alone.stdout.endswith(NOBODY + "2 were not run\n")
         cluster.start_worker("one")
         # While one works on what it was given, the other is idle, and would be given the rest again and again.
         held = shared.hold(1)
         with shared.started("-S", "fit.x=1,2,3,4", "--scheduler", cluster.address) as process:
-            line = next(line for line in process.stdout if "full" in line)
-            assert re.match(r"tcp://\S+ \(.*/four/.*\): its disk is full: others take over", line)
+            line = next(line for line in process.stdout if "no more" in line)
+            assert "there is no room on its disk, in /" in line and "/four/" in line
             time.sleep(10)
             # Those that were to take over go away, too, and another one comes.
             cluster.processes["one"].kill()
@@ -730,7 +769,13 @@ def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
 
 def test_under_slurm(shared, slurm):
     shared.environ = shared.environ | slurm
-    said = shared.sweep("-S", "fit.x=1,2,3,4", "--cluster", "slurm", "--workers", "2")
+    # Others have the node, at first.
+    job = shared.run("sbatch", "--parsable", "--exclusive", "--output=/dev/null", "--wrap", "sleep 600").stdout.strip()
+    with shared.started("-S", "fit.x=1,2,3,4", "--cluster", "slurm", "--workers", "2") as process:
+        next(line for line in process.stdout if line == "waiting for workers: 2 asked for, and none there yet\n")
+        shared.run("scancel", job)
+        said = process.stdout.read()
+        assert process.wait(300) == 0, said
     assert shared.values() == [1, 2, 3, 4], said
     assert sorted(shared.runs()) == ["x=1", "x=2", "x=3", "x=4"]
     # Each job has a clone, and none is left.

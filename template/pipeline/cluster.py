@@ -2,6 +2,7 @@
 
 import contextlib
 import logging
+import math
 import time
 from collections.abc import Callable, Iterator
 
@@ -75,13 +76,15 @@ class Tasks:
         self.plugin = plugin
         self.say = say
         self.running = {}
-        """The experiment of each task, and the workers that alone may run it where others have no room."""
+        """The experiment of each task, and the workers that alone may run it where others cannot."""
         self.waiting = []
-        """Experiments for which a worker had no room, with what it said and when."""
-        self.full = {}
-        """Where there is no room, by worker."""
-        self.seen = time.monotonic()
-        """When the scheduler was last in reach."""
+        """Experiments that a worker gave back, as it can run none."""
+        self.unable = set()
+        """The addresses of such workers."""
+        self.seen = self.looked = time.monotonic()
+        """When the scheduler was last in reach, and its workers were last looked at."""
+        self.state, self.since = "able", self.looked
+        """What its workers are: "able", "unable" (all that there are) or "none"; and since when."""
 
     def run(self, missing: list[Experiment]) -> Iterator[tuple[Experiment, dict[str, str]]]:
         """Runs experiments; yields each with its last result, as `worker.Experiments.run` gives it.
@@ -89,7 +92,7 @@ class Tasks:
         Whatever ends this, what still runs is stopped.
 
         Raises:
-            SweepError: the cluster is gone.
+            SweepError: the cluster is gone, or has no worker that could.
         """
         import cloudpickle
         from distributed import CancelledError
@@ -109,8 +112,8 @@ class Tasks:
                     experiment, _ = self.running.pop(future)
                     if (result := self._result(future, experiment)) is not None:
                         yield experiment, result
-                if self.full:
-                    yield from self._taken_over()
+                if time.monotonic() - self.looked > 1 and self.client.status == "running":
+                    self._look_after_workers()
         except (CancelledError, OSError):
             # What is asked of it now fails before the client knows: to that it may be "running" for another moment.
             raise SweepError("the scheduler is gone") from None
@@ -149,29 +152,40 @@ class Tasks:
         result = future.result()
         if result["status"] == "stopped" and experiment.tries < TRIES:  # a worker whose time was up
             return self._submit(experiment)
-        if result["status"] == "full":
-            if result["worker"] not in self.full:
-                self.say(f"{result['worker']} ({result['folder']}): its disk is full: others take over")
-            self.full[result["worker"]] = result["folder"]
-            self.waiting.append((experiment, result, time.monotonic()))
+        if result["status"] == "unable":
+            if result["worker"] not in self.unable:
+                self.say(f"{result['worker']} ({result['host']}) is given no more: {result['message']}")
+            self.unable.add(result["worker"])
+            self.waiting.append(experiment)
             return None
         return result
 
-    def _taken_over(self) -> Iterator[tuple[Experiment, dict[str, str]]]:
-        """Gives what had no room to other workers, which may only be coming; yields that for which there is none."""
-        here = self.client.nthreads()
-        others = [address for address in here if address not in self.full]
+    def _look_after_workers(self) -> None:
+        """Gives what some could not run to those that can; says so when there has been none at all for a while.
+
+        Raises:
+            SweepError: none of them can, and for a while no other has come.
+        """
+        self.looked = time.monotonic()
+        try:
+            here = self.client.nthreads()
+        except OSError:  # out of reach, which is for `_check_scheduler` to judge
+            return
+        able = [address for address in here if address not in self.unable]
         for future, (experiment, workers) in list(self.running.items()):
             if workers and here.keys().isdisjoint(workers):  # those that were to take over are gone
                 del self.running[future]
-                self.waiting.append((experiment, {"status": "full", "log": ""}, time.monotonic()))
-        waiting, self.waiting = self.waiting, []
-        for experiment, result, since in waiting:
-            if others:
-                # None but these: Dask would also give it to an idle worker, which is idle because it has no room.
-                self._submit(experiment, others)
-            elif time.monotonic() - since < PATIENCE / 3:
-                self.waiting.append((experiment, result, since))
-            else:
-                places = ", ".join(f"{worker} ({folder})" for worker, folder in self.full.items())
-                yield experiment, result | {"message": f"no room on the disk of {places}"}
+                self.waiting.append(experiment)
+        # None but these: Dask would also give it to an idle worker, which is idle because it can run none.
+        while able and self.waiting:
+            self._submit(self.waiting.pop(0), able)
+        state = "able" if able or (here and self.running) else "unable" if here else "none"
+        if state != self.state:
+            self.state, self.since = state, self.looked
+        if state == "able" or self.looked - self.since < PATIENCE / 3:
+            return
+        if state == "unable":
+            raise SweepError("no worker is left that could run the rest")
+        asked = self.client.cluster and f"{len(self.client.cluster.requested)} asked for, and none there yet"
+        self.say(f"waiting for workers: {asked or f'{self.client.scheduler.address} has none'}")
+        self.since = math.inf  # said once

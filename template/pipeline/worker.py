@@ -6,6 +6,7 @@ import nothing, and of the rest what Dask and DVC bring.
 
 import asyncio
 import contextlib
+import importlib.util
 import json
 import os
 import random
@@ -24,6 +25,9 @@ TRIES = 3
 PATIENCE = 128
 """For how many seconds a git remote may refuse."""
 
+NEEDED = ("dvc", "papermill", "ipykernel")
+"""What an experiment cannot do without, of what the project's environment has and Dask's own has not."""
+
 _DISK_FULL = re.compile(
     r"No space left on device|Disk quota exceeded|disk is full|not enough space on the disk", re.IGNORECASE
 )
@@ -35,6 +39,10 @@ class GitError(Exception):
 
 class Stopped(Exception):
     """The sweep was stopped."""
+
+
+class Unable(Exception):
+    """This worker can run no experiment, whichever it is; why, and what to do."""
 
 
 def git(*arguments: str, cwd: str | Path, check: bool = True, **environ: str) -> str:
@@ -131,12 +139,14 @@ class Experiments(WorkerPlugin):
         """Runs one experiment and pushes it.
 
         Returns:
-            `status`: "done", "failed", "full" (no room on this worker's disk) or "stopped"; for what is not done also
-            `message`, `log`, `worker` (its address) and `folder` (where its clones are).
+            `status`: "done", "failed", "unable" (as any other would be on this worker) or "stopped"; for what is not done
+            also `message`, `log`, `worker` (its address) and `host`.
         """
         clone, log = None, ""
         ref = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}/{name}"
         try:
+            if not self.is_local:
+                _check_environment()
             # A worker that was taken for dead may have finished it.
             if git("ls-remote", self.source, ref, cwd=os.curdir, check=False):
                 return {"status": "done"}
@@ -151,6 +161,8 @@ class Experiments(WorkerPlugin):
             status = "failed"
         except Stopped:
             status, error = "stopped", "stopped"
+        except Unable as problem:
+            status, error = "unable", str(problem)
         except (GitError, OSError) as problem:
             status, error = "failed", str(problem)
         finally:
@@ -160,13 +172,13 @@ class Experiments(WorkerPlugin):
         if status == "failed" and self.stopping.is_set():
             status = "stopped"
         if status == "failed" and _DISK_FULL.search(error + log[-20_000:]):
-            status = "full"
+            status, error = "unable", f"there is no room on its disk, in {self.folder}"
         return {
             "status": status,
             "message": error,
             "log": log[-100_000:],
             "worker": self.worker.address,
-            "folder": str(self.folder),
+            "host": socket.gethostname(),
         }
 
     def _take_clone(self) -> "_Clone":
@@ -318,6 +330,15 @@ class _Clone:
                 # Ctrl-C is for the sweep; and nobody else may have the clone before this process has ended, too.
                 **({"start_new_session": True, "pass_fds": [self.handle.fileno()]} if os.name == "posix" else {}),
             )  # fmt: skip
+
+
+def _check_environment() -> None:
+    """Raises Unable where this worker was not started in the project's environment, or has no git."""
+    if lacks := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+        start = "in a clone of the project, by uv run --group sweep dask worker ..."
+        raise Unable(f"its Python, {sys.executable}, lacks {', '.join(lacks)}: start it {start}")
+    if shutil.which("git") is None:
+        raise Unable("there is no git: install it there")
 
 
 def _environ() -> dict[str, str]:
