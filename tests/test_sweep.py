@@ -511,6 +511,22 @@ def test_over_remotes(shared, cluster):
     assert shared.values() == [0, 1, 2, 3, 4, 5]
 
 
+def test_over_a_shared_cache(sweeps, cluster, tmp_path):
+    """As on a cluster whose machines have a file system in common: nothing is pushed, nothing pulled."""
+    shutil.move(sweeps.path / ".dvc/cache", tmp_path / "cache")
+    sweeps.run("dvc", "cache", "dir", str(tmp_path / "cache"))
+    sweeps.git("commit", "--quiet", "--all", "--message", "A cache for all")
+    sweeps.git("init", "--quiet", "--bare", str(tmp_path / "hub.git"))
+    sweeps.git("remote", "add", "origin", str(tmp_path / "hub.git"))
+    said = sweeps.sweep("-S", "fit.x=1,2,3", "--scheduler", cluster.address)
+    assert sweeps.values() == [1, 2, 3] and sorted(sweeps.runs()) == ["x=1", "x=2", "x=3"]
+    name = next(name for name, x in sweeps.experiments().items() if x == 3)
+    assert "\nto take one over: uv run dvc exp apply sweep-" in said
+    sweeps.run("dvc", "exp", "apply", name)
+    assert sweeps.read("model.txt") == "3 0.5 A,B\n"
+    assert not [path for path in cluster.folder.rglob("cache") if path.is_dir()]
+
+
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C goes to a process group")
 def test_ctrl_c_reaches_the_workers(shared, cluster):
     held = shared.hold(2)
