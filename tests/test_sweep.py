@@ -404,6 +404,36 @@ def test_the_commands_of_the_readme(render, tmp_path, start):
         assert all(re.match(r"[\w.]+=.+", setting) for setting in arguments.settings)
 
 
+def in_a_subfolder(sweeps: Sweeps) -> None:
+    """Moves a project into a larger git repository, committed."""
+    top = sweeps.path.with_name("lab")
+    folder = top / "Große analyses" / sweeps.path.name
+    folder.parent.mkdir(parents=True)
+    shutil.move(sweeps.path, folder)
+    shutil.move(folder / ".git", top / ".git")
+    sweeps.path = folder
+    sweeps.git("add", "--all", ":/")
+    sweeps.git("commit", "--quiet", "--message", "One of many")
+
+
+def test_a_project_in_a_subfolder(sweeps):
+    in_a_subfolder(sweeps)
+    twin = Sweeps(shutil.copytree(sweeps.path, sweeps.path.with_name("twin")), sweeps.environ, sweeps.notes)
+    twin.git("add", "--all")
+    twin.git("commit", "--quiet", "--message", "The same again")
+    sweeps.sweep("-S", "fit.x=1,2")
+    assert sweeps.values() == [1, 2] and sorted(sweeps.runs()) == ["x=1", "x=2"]
+    # Of the same commit and values, and still other experiments.
+    assert "there already" not in twin.sweep("-S", "fit.x=1")
+    assert sorted(sweeps.runs()) == ["x=1", "x=1", "x=2"]
+    sweeps.replace("fit.py", "score: ", "score: 10")
+    sweeps.write("notebooks/größer als.ipynb", notebook("A = 1"))
+    refused = sweeps.pipeline("sweep", "-S", "fit.x=1", check=False)
+    assert refused.stdout.startswith("not committed: fit.py, notebooks/größer als.ipynb: git commit, or --dirty ")
+    assert "score 104" in sweeps.sweep("-S", "fit.x=1", "--dirty")
+    assert sweeps.git("for-each-ref", "refs/sweep") == ""
+
+
 def test_without_dask(bare):
     done = bare.pipeline("sweep", "-S", "a=1", check=False)
     assert done.returncode == 1
@@ -525,6 +555,16 @@ def test_over_a_shared_cache(sweeps, cluster, tmp_path):
     sweeps.run("dvc", "exp", "apply", name)
     assert sweeps.read("model.txt") == "3 0.5 A,B\n"
     assert not [path for path in cluster.folder.rglob("cache") if path.is_dir()]
+
+
+def test_a_subfolder_over_remotes(shared, cluster):
+    in_a_subfolder(shared)
+    shared.sweep("-S", "fit.x=1,2", "--scheduler", cluster.address)
+    assert shared.values() == [1, 2] and sorted(shared.runs()) == ["x=1", "x=2"]
+    name = next(name for name, x in shared.experiments().items() if x == 2)
+    shared.run("dvc", "exp", "pull", "origin", name)
+    shared.run("dvc", "exp", "apply", name)
+    assert shared.read("model.txt") == "2 0.5 A,B\n"
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C goes to a process group")

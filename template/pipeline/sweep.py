@@ -99,6 +99,8 @@ class _Sweep:
         self.arguments = arguments
         self.root = Path(repo.root_dir)
         self.top = Path(repo.scm.root_dir)
+        self.prefix = self._git("rev-parse", "--show-prefix")
+        """The project's folder in the repository, as `analyses/churn/`; empty where it is the whole."""
         self.failed = {}
         """Why, by the experiments' names."""
 
@@ -109,8 +111,8 @@ class _Sweep:
             raise SweepError("there is no commit yet, from which experiments could start: git commit")
         self.namespace = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}"
         self.commit, tree = self._saved()
-        # To DVC one name is one experiment, whatever the commit.
-        self.experiments = experiments(self.arguments.settings, self.root, self.baseline + tree)
+        # To DVC one name is one experiment, whatever the commit; to git, whatever the project.
+        self.experiments = experiments(self.arguments.settings, self.root, self.baseline + tree + self.prefix)
         self._check_metric()
         self.place = self._place()
         done = self._done()
@@ -160,7 +162,7 @@ class _Sweep:
         place = self.place
         plugin = Experiments(
             name=f"sweep-{os.urandom(4).hex()}", source=place.source, ref=ref, baseline=self.baseline,
-            commit=self.commit, prefix=os.path.relpath(self.root, self.top), folder=place.folder, config=place.config,
+            commit=self.commit, prefix=self.prefix, folder=place.folder, config=place.config,
             remote=place.remote, author=self._author(),
         )  # fmt: skip
         with tqdm(total=len(missing), unit="experiment", disable=None) as bar:
@@ -185,11 +187,13 @@ class _Sweep:
         changed = [os.path.relpath(out.fspath) for out in outs if out.exists and out.changed_checksum()]
         if changed:
             raise SweepError(f"changed since `dvc add`: {', '.join(changed)}: uv run dvc add {' '.join(changed)}")
-        lines = self._git("status", "--porcelain", "--untracked-files=all", "--", ".").splitlines()
-        if not lines:
+        status = self._git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", ".")
+        if not status:
             return self.baseline, ""
         if not self.arguments.dirty:
-            names = ", ".join(line.split(maxsplit=1)[1] for line in lines)
+            # git names them as seen from the repository.
+            names = [line.split(maxsplit=1)[1].removeprefix(self.prefix) for line in status.split("\0") if line]
+            names = ", ".join(names)
             raise SweepError(f"not committed: {names}: git commit, or --dirty to run with it as it is")
         # As `git stash` does: a tree of what is here, by an index of its own.
         with tempfile.TemporaryDirectory() as folder:

@@ -93,7 +93,7 @@ class Experiments(WorkerPlugin):
         ref: the reference there that has the commit.
         baseline: the commit that the experiments belong to.
         commit: the commit that they start from: the baseline, or what was not committed on top of it.
-        prefix: the project's folder in the repository; empty where it is the whole.
+        prefix: the project's folder in the repository, with slashes; empty where it is the whole.
         folder: where clones are, until the sweep ends; None for a place beside Dask's own on the worker, where they stay.
         config: the text of .dvc/config.local; None for one with a cache of the worker's own.
         remote: whether the data goes over the DVC remote.
