@@ -434,6 +434,20 @@ def test_a_project_in_a_subfolder(sweeps):
     assert sweeps.git("for-each-ref", "refs/sweep") == ""
 
 
+def test_one_that_was_killed(sweeps):
+    """What it left goes when the next one starts, of whatever values."""
+    held = sweeps.hold(1)
+    with sweeps.started("-S", "fit.x=1", "--workers", "1") as process:
+        wait(lambda: sweeps.runs() == ["x=1"])
+        process.kill()
+    assert len(sweeps.git("for-each-ref", "refs/sweep").splitlines()) == 1
+    wait(lambda: not psutil.pid_exists(sweeps.process_id("x=1")))
+    held.unlink()
+    sweeps.sweep("-S", "fit.x=2")
+    assert sweeps.git("for-each-ref", "refs/sweep") == ""
+    assert not list((sweeps.path / ".dvc/tmp/sweep").glob("*.ref"))
+
+
 def test_without_dask(bare):
     done = bare.pipeline("sweep", "-S", "a=1", check=False)
     assert done.returncode == 1
@@ -565,6 +579,59 @@ def test_a_subfolder_over_remotes(shared, cluster):
     shared.run("dvc", "exp", "pull", "origin", name)
     shared.run("dvc", "exp", "apply", name)
     assert shared.read("model.txt") == "2 0.5 A,B\n"
+
+
+def test_two_from_one_commit(shared, cluster):
+    """One is killed, another ends: none takes the commit away from the third."""
+
+    def given() -> list[str]:
+        return [ref for ref in hub(shared) if "refs/sweep" in ref]
+
+    held = [shared.hold(1), shared.hold(2)]
+    with shared.started("-S", "fit.x=2", "--scheduler", cluster.address) as process:
+        wait(lambda: "x=2" in shared.runs())
+        with shared.started("-S", "fit.x=1", "--scheduler", cluster.address) as killed:
+            wait(lambda: "x=1" in shared.runs())
+            killed.kill()
+        assert len(given()) == 2
+        shared.sweep("-S", "fit.x=3", "--scheduler", cluster.address)
+        assert len(given()) == 1
+        # What the killed one had started is stopped, too.
+        wait(lambda: not psutil.pid_exists(shared.process_id("x=1")))
+        first = cluster.worker_of(shared.process("x=2"))
+        # One that has never seen the commit takes over.
+        for name in sorted({"one", "two", "three"} - {first}) + [first]:
+            cluster.processes[name].kill()
+        cluster.start_worker("four")
+        wait(lambda: shared.runs().count("x=2") == 2)
+        for each in held:
+            each.unlink()
+        said = process.stdout.read()
+        assert process.wait(60) == 0, said
+    assert shared.values() == [2, 3] and given() == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Ctrl-C goes to a process group")
+def test_ctrl_c_before_the_first_experiment(shared, cluster):
+    """While it waits for a scheduler, and for a DVC remote: both take the call, and say nothing."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        deaf.settimeout(120)
+        host, port = deaf.getsockname()
+
+        def interrupted(scheduler: str) -> None:
+            with shared.started("-S", "fit.x=1", "--scheduler", scheduler) as process, deaf.accept()[0]:
+                os.killpg(process.pid, signal.SIGINT)
+                said = process.stdout.read()
+                assert process.wait(60) == 130, said
+            lines = said.splitlines()
+            assert re.match(r"1 experiment \(1\) from \w+$", lines[0])
+            assert lines[2:] == ["", "stopped: what is done is kept, and the same command goes on from there"]
+
+        interrupted(f"tcp://{host}:{port}")
+        shared.run("dvc", "remote", "modify", "store", "url", f"http://{host}:{port}/")
+        shared.git("commit", "--quiet", "--all", "--message", "deaf")
+        interrupted(cluster.address)
+    assert not [ref for ref in hub(shared) if "refs/sweep" in ref]
 
 
 @pytest.mark.skipif(os.name != "posix", reason="Ctrl-C goes to a process group")

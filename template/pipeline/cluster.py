@@ -25,6 +25,7 @@ def connected(scheduler: str | None, batch_system: str | None, workers: int | No
     """
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
+    from distributed.gc import disable_gc_diagnosis
 
     for name in [*logging.root.manager.loggerDict, "asyncio"]:
         if name.startswith(("distributed", "tornado", "asyncio")):
@@ -47,6 +48,8 @@ def connected(scheduler: str | None, batch_system: str | None, workers: int | No
                 cluster = LocalCluster(**threads, dashboard_address=None, memory_limit=0)
                 until_the_end.enter_context(cluster)
             client = Client(cluster)
+            # Python would drop a Ctrl-C that comes while it is called.
+            disable_gc_diagnosis(force=True)
         yield until_the_end.enter_context(client)
 
 
@@ -60,6 +63,12 @@ def _batch_cluster(name: str):
     except (ValueError, RuntimeError) as error:  # as without `cores` and `memory`
         where = "https://jobqueue.dask.org/en/latest/configurations.html"
         raise SweepError(f"--cluster {name}: {str(error).partition(chr(10))[0]} ({where})") from None
+
+
+def forget(client, name: str) -> None:
+    """Has the workers stop what a sweep that was killed has them do, if this is its cluster."""
+    with contextlib.suppress(Exception):  # it may know nothing of it
+        client.unregister_worker_plugin(name)
 
 
 class Tasks:

@@ -21,6 +21,7 @@ from pipeline.grid import Experiment, SweepError, described, experiments, messag
 
 HOW_TO_INSTALL = "`sweep` needs Dask: uv run --group sweep python -m pipeline sweep ..."
 GO_ON = "what is done is kept, and the same command goes on from there"
+STOPPED = f"\nstopped: {GO_ON}"
 
 
 @dataclass
@@ -45,21 +46,27 @@ def main(argv: list[str]) -> int:
     if importlib.util.find_spec("distributed") is None:
         print(HOW_TO_INSTALL, file=sys.stderr)
         return 1
+    # Where it goes to a file, too, each result is there when it comes.
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
     from pipeline.worker import GitError
 
-    # Where it goes to a file, too, each result is there when it comes.
-    sys.stdout.reconfigure(line_buffering=True)
     try:
         with Repo() as repo:
             return _Sweep(repo, arguments).run()
-    except (SweepError, DvcException, GitError) as error:
+    except (SweepError, DvcException, GitError, OSError) as error:
         print(" ".join(messages(error)), file=sys.stderr)
         return 1
-    except KeyboardInterrupt:
-        return 130
 
 
 def _arguments(argv: list[str]) -> argparse.Namespace:
@@ -131,15 +138,12 @@ class _Sweep:
         where = self.arguments
         with contextlib.ExitStack() as until_the_end:
             client = until_the_end.enter_context(cluster.connected(where.scheduler, where.cluster, where.workers))
-            # Also keeps git from tidying up what `--dirty` made.
-            ref = f"refs/sweep/{self.commit}"
-            self._give(ref)
-            until_the_end.callback(self._take_back, ref)
+            name = until_the_end.enter_context(self._given(client))
             try:
-                self._run_on(client, ref, missing)
+                self._run_on(client, name, missing)
                 return 0
             except KeyboardInterrupt:
-                print(f"\nstopped: {GO_ON}", file=sys.stderr)
+                print(STOPPED, file=sys.stderr)
                 return 130
             except (SweepError, GitError) as error:
                 print(f"{error}: {GO_ON}", file=sys.stderr)
@@ -149,8 +153,8 @@ class _Sweep:
                 with contextlib.suppress(GitError):
                     self._collect()
 
-    def _run_on(self, client, ref: str, missing: list[Experiment]) -> None:
-        """Runs experiments on a cluster, and tells of each as it comes.
+    def _run_on(self, client, name: str, missing: list[Experiment]) -> None:
+        """Runs experiments on a cluster, as the sweep of that name, and tells of each as it comes.
 
         Raises:
             SweepError, GitError: the cluster is gone, or the git remote.
@@ -161,9 +165,8 @@ class _Sweep:
 
         place = self.place
         plugin = Experiments(
-            name=f"sweep-{os.urandom(4).hex()}", source=place.source, ref=ref, baseline=self.baseline,
-            commit=self.commit, prefix=self.prefix, folder=place.folder, config=place.config,
-            remote=place.remote, author=self._author(),
+            name=name, source=place.source, ref=_ref(name), baseline=self.baseline, commit=self.commit,
+            prefix=self.prefix, folder=place.folder, config=place.config, remote=place.remote, author=self._author(),
         )  # fmt: skip
         with tqdm(total=len(missing), unit="experiment", disable=None) as bar:
             for experiment, result in cluster.Tasks(client, plugin, bar.write).run(missing):
@@ -233,7 +236,7 @@ class _Sweep:
             local = ConfigObj(self.repo.config.read("local"))
             local.setdefault("cache", {})["dir"] = self.repo.cache.local_cache_dir
             text = "\n".join(local.write()) + "\n"
-            return Place(str(self.top), False, text, str(Path(self.repo.tmp_dir, "sweep")))
+            return Place(str(self.top), False, text, str(self._folder()))
         names = self._git("remote").split()
         if not names:
             raise SweepError(
@@ -252,11 +255,38 @@ class _Sweep:
             )
         return Place(url, not shared, "" if shared else None, None, name)
 
+    @contextlib.contextmanager
+    def _given(self, client) -> Iterator[str]:
+        """Has the commit, and over a DVC remote its data, where workers can take it; yields the sweep's name.
+
+        The reference is this sweep's own: another one from the same commit may end earlier. A sweep has a file locked
+        while it lives, so that the next one here finds what one that was killed has left, in git and on the cluster.
+        """
+        from pipeline.worker import locked
+
+        for left in self._folder().glob("*.ref"):
+            if self._take_back(left):
+                cluster.forget(client, left.stem)
+        file = self._folder() / f"sweep-{os.urandom(4).hex()}.ref"
+        try:
+            with locked(file) as handle:
+                handle.write((self.place.source if self._is_elsewhere() else "").encode())
+                handle.flush()
+                self._give(_ref(file.stem))
+                yield file.stem
+        finally:
+            self._take_back(file)
+
+    def _folder(self) -> Path:
+        folder = Path(self.repo.tmp_dir, "sweep")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
     def _give(self, ref: str) -> None:
-        """Puts the commit, and over a DVC remote its data, where workers can take it."""
         from pipeline.worker import patiently
 
         if not self._is_elsewhere():
+            # Also keeps git from tidying up what `--dirty` made.
             self._git("update-ref", ref, self.commit)
             return
         if self.place.remote:
@@ -268,14 +298,24 @@ class _Sweep:
                 print(f"pushed {count} file{'s' if count > 1 else ''} to the DVC remote")
         patiently(threading.Event(), self._git, "push", "--quiet", "--force", self.place.source, f"{self.commit}:{ref}")
 
-    def _take_back(self, ref: str) -> None:
-        from pipeline.worker import GitError
+    def _take_back(self, file: Path) -> bool:
+        """Deletes a sweep's reference, of which a file says where it is; False where the sweep lives, or git refuses."""
+        from pipeline.worker import GitError, locked
 
-        with contextlib.suppress(GitError):
-            if self._is_elsewhere():
-                self._git("push", "--quiet", self.place.source, f":{ref}")
-            else:
-                self._git("update-ref", "-d", ref)
+        if (handle := locked(file)) is None:
+            return False
+        with handle:
+            handle.seek(0)
+            source, ref = handle.read().decode(), _ref(file.stem)
+            try:
+                if not source:
+                    self._git("update-ref", "-d", ref)
+                elif self._git("ls-remote", source, ref):
+                    self._git("push", "--quiet", source, f":{ref}")
+            except GitError:
+                return False
+        file.unlink(missing_ok=True)
+        return True
 
     def _collect(self) -> None:
         """Fetches what the git remote has of the sweep."""
@@ -367,6 +407,11 @@ class _Sweep:
             print(f"{len(self.failed)} failed: {', '.join(self.failed)}", file=sys.stderr)
         if rest := len(self.experiments) - len(done) - len(self.failed):
             print(f"{rest} {'was' if rest == 1 else 'were'} not run", file=sys.stderr)
+
+
+def _ref(name: str) -> str:
+    """The reference from which the workers of a sweep take the commit."""
+    return f"refs/sweep/{name}"
 
 
 def _is_metric(name: str, by: str) -> bool:

@@ -189,7 +189,7 @@ class Experiments(WorkerPlugin):
                 return self.idle.pop()
             self.folder.mkdir(parents=True, exist_ok=True)
             number = 0
-            while (handle := _locked(self.folder / f"{number}.lock")) is None:
+            while (handle := locked(self.folder / f"{number}.lock")) is None:
                 number += 1
             self.all.append(clone := _Clone(self, self.folder / str(number), handle))
             return clone
@@ -347,19 +347,27 @@ def _environ() -> dict[str, str]:
     return {name: value for name, value in os.environ.items() if name not in others}
 
 
-def _locked(path: Path):
-    """The opened file, locked until it is closed here and in the processes that have it; None where another has it."""
-    handle = path.open("ab")
+def locked(path: Path):
+    """The opened file, locked until it is closed here and in the processes that have it; None where another has it.
+
+    Raises:
+        OSError: its file system has no locks.
+    """
+    handle = path.open("a+b")
     try:
         if os.name == "nt":
             import msvcrt
 
+            handle.seek(0)  # it locks a byte, not the file
             msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
         else:
             import fcntl
 
             fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
+    except (BlockingIOError, PermissionError):
         handle.close()
         return None
+    except OSError as error:
+        handle.close()
+        raise OSError(error.errno, f"files cannot be locked ({error.strerror})", str(path)) from None
     return handle
