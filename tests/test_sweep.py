@@ -11,6 +11,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -735,20 +736,23 @@ def no_more(said: str) -> list[str]:
     return re.findall(rf"(?m)^tcp://\S+ \({re.escape(socket.gethostname())}\) is given no more: (.*)$", said)
 
 
-def test_a_worker_of_another_environment(shared, cluster, dask_environ):
+def path_of_dask_alone(cluster: Cluster, *options: str) -> str:
+    """PATH with an environment as of `uv run --only-group sweep dask worker`."""
+    project = Path(cluster.environ["UV_PROJECT_ENVIRONMENT"]).with_name("project")
+    folder = cluster.folder / "venv"
+    environ = cluster.environ | {"UV_PROJECT_ENVIRONMENT": str(folder)}
+    Workspace(project, environ).run("uv", "sync", "--quiet", "--only-group", "sweep", *options, timeout=600)
+    return os.pathsep.join([str(folder / ("Scripts" if os.name == "nt" else "bin")), environ["PATH"]])
+
+
+def test_a_worker_of_another_environment(shared, cluster):
     for name in ("one", "two", "three"):
         cluster.processes[name].kill()
-    # Dask alone, as of `uv run --only-group sweep dask worker`.
-    own = Path(dask_environ["UV_PROJECT_ENVIRONMENT"])
-    environment = {"UV_PROJECT_ENVIRONMENT": str(cluster.folder / "venv")}
-    Workspace(own.with_name("project"), dask_environ | environment).run(
-        "uv", "sync", "--quiet", "--only-group", "sweep", timeout=600
-    )
-    binaries = environment["UV_PROJECT_ENVIRONMENT"] + ("/Scripts" if os.name == "nt" else "/bin")
+    path = path_of_dask_alone(cluster)
     with shared.started("-S", "fit.x=1,2,3", "--scheduler", cluster.address) as process:
         line = next(line for line in process.stdout if "waiting" in line)
         assert line == f"waiting for workers: {cluster.address} has none\n"
-        cluster.start_worker("four", PATH=os.pathsep.join([binaries, cluster.environ["PATH"]]))
+        cluster.start_worker("four", PATH=path)
         said = process.stdout.read()
         assert process.wait(60) == 1, said
     (why,) = no_more(said)
@@ -758,6 +762,24 @@ def test_a_worker_of_another_environment(shared, cluster, dask_environ):
     cluster.start_worker("one")
     assert len(no_more(shared.sweep("-S", "fit.x=1,2,3", "--scheduler", cluster.address))) <= 1
     assert shared.values() == [1, 2, 3]
+
+
+def test_a_worker_of_another_python(shared, cluster):
+    """It would crash, and take the others' sweep with it."""
+    own = shared.run("python", "-c", "import sys; print('%d.%d' % sys.version_info[:2])").stdout.strip()
+    # pyenv and uv keep theirs side by side.
+    found = [*Path(sys.base_prefix).parent.glob("*/bin/python3.1[1-9]"), *Path("/usr/bin").glob("python3.1[1-9]")]
+    others = [path for path in found if not path.name.endswith(own)]
+    if not others:
+        pytest.skip(f"needs one more Python than {own}")
+    other = others[0].name.removeprefix("python")
+    cluster.start_worker("four", PATH=path_of_dask_alone(cluster, "--python", str(others[0])))
+    wait(lambda: "Registered to" in (cluster.folder / "four.log").read_text())
+    done = shared.pipeline("sweep", "-S", "fit.x=1,2", "--scheduler", cluster.address, check=False)
+    assert done.returncode == 1
+    there = rf"and the worker at tcp://\S+ has {other}: start all with the same, by uv run --python {own} --group sweep \.\.\."
+    assert re.fullmatch(f"this sweep has Python {own}, {there}", done.stdout.splitlines()[-1])
+    assert shared.runs() == [] and all(cluster.processes[name].poll() is None for name in ("one", "four"))
 
 
 def test_a_disk_that_is_full(shared, cluster, tmp_path):

@@ -21,7 +21,7 @@ def connected(scheduler: str | None, batch_system: str | None, workers: int | No
     """A client of a running scheduler, of a batch system's workers, or of this machine's cores.
 
     Raises:
-        SweepError: it cannot be reached or started.
+        SweepError: it cannot be reached or started, or has another Python.
     """
     from dask.system import CPU_COUNT
     from distributed import Client, LocalCluster
@@ -50,7 +50,9 @@ def connected(scheduler: str | None, batch_system: str | None, workers: int | No
             client = Client(cluster)
             # Python would drop a Ctrl-C that comes while it is called.
             disable_gc_diagnosis(force=True)
-        yield until_the_end.enter_context(client)
+        until_the_end.enter_context(client)
+        _check_pythons(client)
+        yield client
 
 
 def _batch_cluster(name: str):
@@ -63,6 +65,23 @@ def _batch_cluster(name: str):
     except (ValueError, RuntimeError) as error:  # as without `cores` and `memory`
         where = "https://jobqueue.dask.org/en/latest/configurations.html"
         raise SweepError(f"--cluster {name}: {str(error).partition(chr(10))[0]} ({where})") from None
+
+
+def _check_pythons(client) -> None:
+    """Raises SweepError where there is another Python: one that is sent compiled code of this one may crash."""
+
+    def python(versions: dict) -> str:
+        return ".".join(versions["host"]["python"].split(".")[:2])
+
+    versions = client.get_versions()
+    own = python(versions["client"])
+    there = {f"the scheduler at {client.scheduler.address}": versions["scheduler"]}
+    there |= {f"the worker at {address}": worker for address, worker in versions["workers"].items()}
+    if others := [f"{who} has {python(its)}" for who, its in there.items() if python(its) != own]:
+        raise SweepError(
+            f"this sweep has Python {own}, and {', '.join(others)}: start all with the same, "
+            f"by uv run --python {own} --group sweep ..."
+        )
 
 
 def forget(client, name: str) -> None:
