@@ -2,7 +2,8 @@
 
 To Copier, as to git, two changes that touch are a conflict, also where they are to different keys. Here YAML is taken apart
 into its keys and list items, TOML into tables, keys and items of lists, Markdown into sections: what one side alone has
-changed is taken from that side, and what the project removed stays away. What both have changed is left to the person.
+changed is taken from that side, and what the project removed stays away. What both have changed is left to the person, and
+a file that does not come out as it was put together stays as Copier left it.
 """
 
 import re
@@ -10,8 +11,11 @@ import subprocess
 import sys
 import tempfile
 import tomllib
-from collections.abc import Callable
+from collections import Counter
+from collections.abc import Callable, Container
 from dataclasses import dataclass, field
+from functools import partial
+from itertools import pairwise
 from pathlib import Path
 
 import yaml  # Copier's own
@@ -19,8 +23,14 @@ import yaml  # Copier's own
 LABELS = ("before updating", "last update", "after updating")
 """What Copier writes beside the markers of a conflict: for the project's side, the common one, the template's."""
 
+CONFLICT = re.compile(
+    rf"^<{{7}} {LABELS[0]}\n((?:.*\n)*?)(?:\|{{7}} {LABELS[1]}\n(?:.*\n)*?)?={{7}}\n(?:.*\n)*?>{{7}} {LABELS[2]}\n",
+    re.M,
+)
+"""A conflict, whose group is the project's side."""
 
-@dataclass
+
+@dataclass(eq=False)
 class Entry:
     """A key, a list item or a section, as the lines that it has."""
 
@@ -28,13 +38,24 @@ class Entry:
     """Blank lines and comments above it, and its own lines, up to the entries in it."""
     entries: "dict[str, Entry]" = field(default_factory=dict)
     tail: str = ""
+    indent: int = 0
+    """The column at which YAML's entries in it begin."""
 
     def __str__(self) -> str:
         return self.head + "".join(map(str, self.entries.values())) + self.tail
 
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Entry) and str(self) == str(other)  # a dict's equality knows no order
+
+    def moved(self, by: int, head: bool = True) -> "Entry":
+        """The same, some columns to the right or, below 0, to the left; without the head only what is in it."""
+        move = partial(re.sub, rf"(?m)^ {{0,{max(-by, 0)}}}(?=.)", " " * by)
+        entries = {name: entry.moved(by) for name, entry in self.entries.items()}
+        return Entry(move(self.head) if head else self.head, entries, move(self.tail), self.indent + by)
+
 
 class Unreadable(Exception):
-    """A file that cannot be taken apart."""
+    """A file that cannot be taken apart, or versions that cannot be put together."""
 
 
 def main() -> int:
@@ -44,19 +65,45 @@ def main() -> int:
         if parse is None or stages.keys() != {"1", "2", "3"}:
             continue
         try:
-            base, ours, theirs = (parse(_git("cat-file", "blob", stages[number])) for number in "123")
-            text = str(merged(base, ours, theirs))
-            if not _has_conflict(text):
-                parse(text)
+            versions = [_git("cat-file", "blob", stages[number]) for number in "123"]
+            text = merged_text(parse, *(version.replace("\r\n", "\n") for version in versions))
         except (Unreadable, UnicodeDecodeError):
             continue
-        beside = Path(f"{path}.merged")
-        beside.write_text(text, encoding="utf-8", newline="\n")
-        beside.replace(path)
-        if not _has_conflict(text):
+        # In place: the file's mode stays.
+        Path(path).write_text(text, encoding="utf-8", newline="\r\n" if "\r\n" in versions[1] else "\n")
+        if not CONFLICT.search(text):
             # As Copier leaves what it could merge: a change that is not staged.
-            _git("reset", "--quiet", "--", path, check=False)
+            _git("reset", "--quiet", "--", path, good=(0, 1))
     return 0
+
+
+def merged_text(parse: Callable[[str], Entry], base: str, ours: str, theirs: str) -> str:
+    """A file that two sides have changed, where both changed the same with a conflict's markers.
+
+    Raises:
+        Unreadable: a version cannot be taken apart, or what came out is not what was put together.
+    """
+    entry = merged(parse(base), parse(ours), parse(theirs))
+    text = str(entry)
+    as_ours = CONFLICT.sub(r"\1", text)
+    if not _is_made_of(parse(as_ours), entry):
+        raise Unreadable("an entry has become part of another")
+    base_lines, our_lines, their_lines, lines = map(_count_lines, (base, ours, theirs, as_ours))
+    if lines - (our_lines | their_lines | (our_lines + their_lines - base_lines)):
+        raise Unreadable("a line has come twice")
+    return text
+
+
+def _count_lines(text: str) -> Counter[str]:
+    return Counter(line for line in map(str.strip, text.split("\n")) if line)
+
+
+def _is_made_of(parsed: Entry, entry: Entry) -> bool:
+    """Whether the entries that were put together are those that are read."""
+    return not entry.entries or (
+        [*parsed.entries] == [*entry.entries]
+        and all(_is_made_of(parsed.entries[name], inner) for name, inner in entry.entries.items())
+    )
 
 
 def merged(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> Entry | None:
@@ -66,20 +113,43 @@ def merged(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> Entr
     if theirs in (base, ours) or ours is None:
         return ours
     if theirs is None or not all(side.entries for side in (base, ours, theirs) if side):
-        return Entry(_merged_lines(*("" if side is None else str(side) for side in (base, ours, theirs))))
-    base = base or Entry("")
-    names = list(ours.entries)
-    previous = None
-    for name in theirs.entries:
-        if name not in names:
-            names.insert(0 if previous is None else names.index(previous) + 1, name)
-        previous = name
+        return _merged_whole(base, ours, theirs)
+    base = base or Entry("", indent=ours.indent)
+    # What DVC has written itself (`dvc stage add`) has its lists at other columns.
+    base, theirs = (side.moved(ours.indent - side.indent, head=False) for side in (base, theirs))
+    names = _merged_names(*(list(side.entries) for side in (base, ours, theirs)))
     entries = {name: merged(*(side.entries.get(name) for side in (base, ours, theirs))) for name in names}
+    entries = {name: entry for name, entry in entries.items() if entry is not None}
+    if not entries:
+        return _merged_whole(base, ours, theirs)
     return Entry(
         _merged_lines(base.head, ours.head, theirs.head),
-        {name: entry for name, entry in entries.items() if entry is not None},
+        entries,
         _merged_lines(base.tail, ours.tail, theirs.tail),
+        ours.indent,
     )
+
+
+def _merged_whole(*versions: Entry | None) -> Entry:
+    return Entry(_merged_lines(*("" if version is None else str(version) for version in versions)))
+
+
+def _merged_names(base: list[str], ours: list[str], theirs: list[str]) -> list[str]:
+    """All names, in the project's order where it has changed that, else in the template's."""
+    if [name for name in ours if name in base] == [name for name in base if name in ours]:
+        ours, theirs = theirs, ours
+    return _with(_with(ours, base), _with(theirs, base))
+
+
+def _with(names: list[str], others: list[str]) -> list[str]:
+    """Names and those of the others that are missing, each in front of what follows it there."""
+    names = [*names]
+    following = len(names)
+    for name in reversed(others):
+        if name not in names:
+            names.insert(following, name)
+        following = names.index(name)
+    return names
 
 
 def yaml_entries(text: str) -> Entry:
@@ -92,46 +162,59 @@ def yaml_entries(text: str) -> Entry:
         node = yaml.compose(text, Loader=yaml.SafeLoader)
     except yaml.YAMLError as error:
         raise Unreadable from error
-    if re.search("[\x85\u2028\u2029]", text):
+    if re.search("[\r\x85\u2028\u2029]", text):
         raise Unreadable  # these end a line for YAML alone
     lines = _lines(text)
-    return _yaml_entry(lines, 0, 0, len(lines), node)
+    return _yaml_entry(lines, 0, -1, len(lines), node)
 
 
-def _yaml_entry(lines: list[str], start: int, inner: int, end: int, node: yaml.Node | None) -> Entry:
-    """What stands in lines[start:end], of which those from `inner` on are the node's own."""
+def _yaml_entry(lines: list[str], start: int, own: int, stop: int, node: yaml.Node | None) -> Entry:
+    """What stands in lines[start:stop], of which `own` is the node's key or item, below comments."""
     if not isinstance(node, yaml.CollectionNode) or node.flow_style or not node.value:
-        return Entry("".join(lines[start:end]))
+        return _whole(lines[start:stop])
     if isinstance(node, yaml.MappingNode):
         items = [(key.value, key.start_mark, value) for key, value in node.value]
     else:
         items = [(_item_name(item), item.start_mark, item) for item in node.value]
-    places = [mark.line for _, mark, _ in items]
-    names = [name for name, _, _ in items]
-    if places[0] < inner or len({*places}) < len(places) or None in names or len({*names}) < len(names):
-        return Entry("".join(lines[start:end]))
-    starts = [inner]
-    for place in places[1:]:
-        # A comment that is set in further ends the entry above.
-        width = _indent(lines[place])
-        while (
-            not lines[place - 1].strip() or lines[place - 1].lstrip()[0] == "#" and _indent(lines[place - 1]) <= width
-        ):
+    names, marks, values = zip(*items, strict=True)
+    unique = len({*map(str, names)}) == len(names)
+    if not unique and isinstance(node, yaml.MappingNode):
+        raise Unreadable("a key stands there twice")
+    places = [mark.line for mark in marks]
+    before = [lines[mark.line][: mark.column].strip(" ") for mark in marks]
+    if (
+        not unique
+        or not all(isinstance(name, str) for name in names)
+        or places != sorted({*places})  # an alias is where its anchor is
+        or places[0] < own
+        # `? ` before a key, or a `-` on a line above its item.
+        or any(set(text) - {"-", " "} or (not text and isinstance(node, yaml.SequenceNode)) for text in before)
+    ):
+        return _whole(lines[start:stop])
+    indent = _indent(lines[places[0]])
+
+    def above(place: int, floor: int, blank: str = r"\s*|") -> int:
+        """Where the blank lines and comments above a line begin. A comment that is set in further ends what is above."""
+        while place > floor and re.fullmatch(rf"{blank} {{,{indent}}}#.*\n", lines[place - 1]):
             place -= 1
-        starts.append(place)
-    entries = {}
-    for (name, mark, value), begin, stop in zip(items, starts, [*starts[1:], end], strict=True):
-        own = mark.line + (isinstance(node, yaml.MappingNode) and value.start_mark.line > mark.line)
-        # The first key of a list item stands on the item's line.
-        entries[name] = _yaml_entry(lines, begin, own, stop, value)
-    return Entry("".join(lines[start:inner]), entries)
+        return place
+
+    # What a blank line parts from the first is the file's or the list's own.
+    starts = [above(places[0], own + 1, "")]
+    starts += [above(place, previous + 1) for previous, place in pairwise(places)]
+    end = above(stop, places[-1] + 1)
+    entries = {
+        name: _yaml_entry(lines, begin, place, until, value)
+        for name, value, place, begin, until in zip(names, values, places, starts, [*starts[1:], end], strict=True)
+    }
+    return Entry("".join(lines[start : starts[0]]), entries, "".join(lines[end:stop]), indent)
 
 
 def _item_name(item: yaml.Node) -> str | None:
     """What makes a list item the same on both sides: a scalar itself, or the first key with its scalar."""
     if isinstance(item, yaml.MappingNode) and item.value:
         key, value = item.value[0]
-        return f"{key.value}: {value.value}" if isinstance(value, yaml.ScalarNode) else str(key.value)
+        return f"{key.value}: {value.value}" if isinstance(value, yaml.ScalarNode) else key.value
     return item.value if isinstance(item, yaml.ScalarNode) else None
 
 
@@ -141,24 +224,50 @@ def toml_entries(text: str) -> Entry:
     Raises:
         Unreadable: it is no TOML.
     """
-    try:
-        tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
-        raise Unreadable from error
-    return _split(_lines(text), r"(\[.*\])", lambda table: _split(table, r"""([\w."'-]+)\s*=""", _toml_list))
+    lines = _lines(text)
+    if not _is_toml(lines):
+        raise Unreadable
+    return _split(lines, r"(\[[^#]*\])", _toml_table, _is_toml)
+
+
+def _toml_table(lines: list[str]) -> Entry:
+    if any(line.startswith("[[") for line in lines):
+        return _whole(lines)  # two of one name are two
+    return _split(lines, r"""([\w."'-]+)\s*=""", _toml_list, _is_toml)
 
 
 def _toml_list(lines: list[str]) -> Entry:
     first = next((place for place, line in enumerate(lines, 1) if line.strip() and line[0] != "#"), 0)
-    if not lines[first - 1].rstrip().endswith("[") or not re.fullmatch(r"\]\s*", lines[-1]):
-        return Entry("".join(lines))
-    items = _split(lines[first:-1], r"""\s+["']([\w.-]+)""", lambda item: Entry("".join(item)))
+    if not re.search(r"=\s*\[\s*(#.*)?$", lines[first - 1]) or not re.fullmatch(r"\]\s*(#.*)?\s*", lines[-1]):
+        return _whole(lines)
+    items = _split(lines[first:-1], r"""\s+["']([\w.-]+)""", _whole, lambda above: _is_toml(["x = [\n", *above, "]\n"]))
     return Entry("".join(lines[:first]) + items.head, items.entries, lines[-1])
+
+
+def _is_toml(lines: list[str]) -> bool:
+    """Whether some lines are TOML by themselves: not where they end inside a string or list."""
+    try:
+        tomllib.loads("".join(lines))
+    except tomllib.TOMLDecodeError:
+        return False
+    return True
 
 
 def markdown_entries(text: str) -> Entry:
     """A Markdown file by its sections of the second level."""
-    return _split(_lines(text), r"(## .*)", lambda section: Entry("".join(section)), fence="```")
+    return _split(_lines(text), r"(## .*)", _whole, _is_outside_code, r"\s*")
+
+
+def _is_outside_code(lines: list[str]) -> bool:
+    """Whether no block of code is open after some lines."""
+    fence = ""
+    for line in lines:
+        found = re.match(r" {0,3}(`{3,}|~{3,})(.*)", line)
+        if found and not fence and not ("`" in found[1] and "`" in found[2]):
+            fence = found[1]
+        elif found and fence and found[1].startswith(fence) and not found[2].strip():
+            fence = ""
+    return not fence
 
 
 PARSERS: dict[str, Callable[[str], Entry]] = {
@@ -166,24 +275,37 @@ PARSERS: dict[str, Callable[[str], Entry]] = {
 }  # fmt: skip
 
 
-def _split(lines: list[str], pattern: str, parse: Callable[[list[str]], Entry], fence: str = "") -> Entry:
+def _split(
+    lines: list[str],
+    pattern: str,
+    parse: Callable[[list[str]], Entry],
+    ends: Callable[[list[str]], bool],
+    above: str = r"\s*(#.*)?\s*",
+) -> Entry:
     """Lines by those that match a pattern, whose group is an entry's name, with blank lines and comments above them.
 
-    What stands above the first is an entry without a name.
+    `ends` says whether an entry can end with some lines. What stands above the first is an entry without a name.
     """
-    names, starts, fenced = [""], [0], False
+    names, starts = [""], [0]
     for place, line in enumerate(lines):
-        fenced ^= bool(fence) and line.startswith(fence)
-        if not fenced and (found := re.match(pattern, line)):
-            while place > starts[-1] and re.fullmatch(r"\s*" if fence else r"\s*(#.*)?\s*", lines[place - 1]):
+        # Tables of one name that follow each other are a list.
+        if (
+            (found := re.match(pattern, line))
+            and (found[1] != names[-1] or found[1][:2] != "[[")
+            and ends(lines[:place])
+        ):
+            while place > starts[-1] and re.fullmatch(above, lines[place - 1]):
                 place -= 1
             names.append(found[1])
             starts.append(place)
     if len({*names}) < len(names):
-        return Entry("".join(lines))
+        return _whole(lines)
     parts = (lines[start:stop] for start, stop in zip(starts, [*starts[1:], len(lines)], strict=True))
-    entries = {name: parse(part) if name else Entry("".join(part)) for name, part in zip(names, parts, strict=True)}
-    return Entry("", entries)
+    return Entry("", {name: parse(part) if name else _whole(part) for name, part in zip(names, parts, strict=True)})
+
+
+def _whole(lines: list[str]) -> Entry:
+    return Entry("".join(lines))
 
 
 def _merged_lines(base: str, ours: str, theirs: str) -> str:
@@ -198,11 +320,7 @@ def _merged_lines(base: str, ours: str, theirs: str) -> str:
             paths.append(Path(folder, name))
             paths[-1].write_text(text, encoding="utf-8", newline="\n")
         labels = [option for label in LABELS for option in ("-L", label)]
-        return _git("merge-file", "--stdout", *labels, *map(str, paths), check=False)
-
-
-def _has_conflict(text: str) -> bool:
-    return f"<<<<<<< {LABELS[0]}\n" in text
+        return _git("merge-file", "--stdout", *labels, *map(str, paths), good=range(128))
 
 
 def _unmerged() -> dict[str, dict[str, str]]:
@@ -223,10 +341,11 @@ def _indent(line: str) -> int:
     return len(line) - len(line.lstrip())
 
 
-def _git(*arguments: str, check: bool = True, **kwargs) -> str:
-    return subprocess.run(
-        ["git", *arguments], capture_output=True, text=True, encoding="utf-8", check=check, **kwargs
-    ).stdout
+def _git(*arguments: str, good: Container[int] = (0,)) -> str:
+    done = subprocess.run(["git", *arguments], capture_output=True)
+    if done.returncode not in good:
+        raise Unreadable(done.stderr.decode(errors="replace"))
+    return done.stdout.decode()
 
 
 if __name__ == "__main__":

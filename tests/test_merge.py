@@ -1,6 +1,9 @@
 """What an update cannot merge by lines: the files taken apart, and put together again. Updates: `test_update.py`."""
 
+import os
 import runpy
+import subprocess
+import sys
 
 import pytest
 import yaml
@@ -9,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 module = runpy.run_path(str(TEMPLATE / "extensions" / "merge.py"))
-merged, parsers = module["merged"], module["PARSERS"]
+merged_text, parsers = module["merged_text"], module["PARSERS"]
 
 BASE = """\
 # The head.
@@ -46,7 +49,7 @@ def merge(ours: list[tuple[str, str]], theirs: list[tuple[str, str]], base: str 
             assert text.count(old) == 1, old
             text = text.replace(old, new)
         texts.append(text)
-    return str(merged(*map(parsers[suffix], texts)))
+    return merged_text(parsers[suffix], *texts)
 
 
 def changed(*changes: tuple[str, str], base: str = BASE) -> str:
@@ -91,6 +94,14 @@ B = BASE[BASE.index("\n  # about b") : BASE.index("\nplots:")]
         ([(B, "")], [("[b.csv]", "[c.csv]"), ("- a.png", "- c.png")], [(B, ""), ("- a.png", "- c.png")]),
         # The same on both sides.
         ([("- a.png", "- c.png"), ("a.py\n    deps", "b.py\n    deps")], [("- a.png", "- c.png")], [("- a.png", "- c.png"), ("a.py\n    deps", "b.py\n    deps")]),
+        # A list's order is its meaning: also where nothing else has changed in it.
+        ([("- a.csv\n      - a.py", "- a.py\n      - a.csv")], [("- a.png", "- c.png"), ("[b.csv]", "[c.csv]")], None),
+        ([("- a.csv\n", "- mine.csv\n      - a.csv\n")], [("- a.csv\n      - a.py", "- a.py\n      - a.csv")],
+         [("- a.csv\n      - a.py", "- a.py\n      - mine.csv\n      - a.csv")]),
+        # Each renamed one of two.
+        ([("- a.csv", "- mine.csv")], [("- a.py", "- new.py")], None),
+        # One of two removed, and something put below each.
+        ([("- a.csv\n", "- mine.csv\n")], [("- a.py\n", "- a.py\n      - new.py\n")], None),
         # A comment of mine, a value of theirs.
         ([("  # about a\n", "  # about my a\n")], [("cmd: python a.py", "cmd: python c.py")], None),
     ],
@@ -99,6 +110,64 @@ def test_two_sides(ours, theirs, expected):
     text = merge(ours, theirs)
     assert text == changed(*(expected or [*ours, *theirs]))
     assert text == str(parsers[".yaml"](text))
+
+
+def test_lists_that_dvc_has_written_itself():
+    """`dvc stage add` sets the lists of the whole file two columns to the left, and comments elsewhere."""
+    text = merge(
+        [("      - a.csv\n      - a.py\n", "    - a.csv\n    - a.py\n"),
+         ("      - a.yaml:\n          cache: false #", "    - a.yaml:\n        cache: false   #"),
+         ("  - a.png", "- a.png\n- mine.png")],
+        [("      - a.py\n", "      - a.py\n      - new: # new\n          - x\n"), ("- a.png", "- c.png")],
+    )  # fmt: skip
+    assert "    deps:\n    - a.csv\n    - a.py\n    - new: # new\n        - x\n    metrics:\n    - a.yaml:\n" in text
+    assert text.endswith("\nplots:\n- c.png\n- mine.png\n") and yaml.safe_load(text)
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs", "expected"),
+    [
+        # The line above the first entry is not the entry's.
+        ("a: &x\n  b: 1\n", "a: &x\n  m: 1\n  b: 1\n", "a: &x\n  t: 1\n  b: 1\n", "a: &x\n  t: 1\n  m: 1\n  b: 1\n"),
+        ("# all\n\na: 1\n", "# all\n\nm: 1\na: 1\n", "# all\n\nt: 1\na: 1\n", "# all\n\nt: 1\nm: 1\na: 1\n"),
+        # A comment at the end, below what both add.
+        ("a:\n  - b\n# end\n", "a:\n  - b\n  - m\n# end\n", "a:\n  - b\n  - t\n# end\n", "a:\n  - b\n  - t\n  - m\n# end\n"),
+        # An alias is read where its anchor stands.
+        ("a: &x b\nc:\n  - d\n  - *x\n", "a: &x b\nc:\n  - d\n  - *x\nm: 1\n", "a: &x b\nc:\n  - t\n  - *x\n",
+         "a: &x b\nc:\n  - t\n  - *x\nm: 1\n"),
+        # Nothing is left.
+        ("a:\n  b: 1\n  c: 1\n", "a:\n  b: 1\n", "a:\n  c: 1\n",
+         "a:\n<<<<<<< before updating\n  b: 1\n=======\n  c: 1\n>>>>>>> after updating\n"),
+        # A line of its own for the dash or the question mark: by lines.
+        ("-\n  a: 1\n", "-\n  a: 1\n-\n  m: 1\n", "-\n  a: 1\n-\n  t: 1\n",
+         "-\n  a: 1\n-\n<<<<<<< before updating\n  m: 1\n=======\n  t: 1\n>>>>>>> after updating\n"),
+        ("? a\n: - b\n  - c\nd: 1\n", "? a\n: - c\nd: 1\n", "? a\n: - b\n  - t\nd: 1\n",
+         "? a\n<<<<<<< before updating\n: - c\n=======\n: - b\n  - t\n>>>>>>> after updating\nd: 1\n"),
+        ("? [a, b]\n: 1\n", "? [a, b]\n: 2\n", "? [a, b]\n: 1\nt: 1\n",
+         "? [a, b]\n<<<<<<< before updating\n: 2\n=======\n: 1\nt: 1\n>>>>>>> after updating\n"),
+        ("", "m: 1\n", "t: 1\n", "<<<<<<< before updating\nm: 1\n=======\nt: 1\n>>>>>>> after updating\n"),
+    ],
+)  # fmt: skip
+def test_yaml_of_all_kinds(base, ours, theirs, expected):
+    assert merged_text(parsers[".yaml"], base, ours, theirs) == expected
+
+
+@pytest.mark.parametrize(
+    ("base", "ours", "theirs"),
+    [
+        # Both put something between a comment and what it stood above.
+        ("# c\na: 1\n", "# c\nm: 1\na: 1\n", "# c\nt: 1\na: 1\n"),
+        # One name for what differs: the template's is wanted under the anchor of the project's.
+        ("a: &x b\n", "c: b\n", "a: &x b\nt: *x\n"),
+        # The template renamed what the project changed: by lines that is no conflict.
+        ("a:\n  b: 1\n  c: 1\n  d: 1\n", "a:\n  b: 1\n  c: 1\n  d: 2\n", "t:\n  b: 1\n  c: 1\n  d: 1\n"),
+        # A list becomes a mapping.
+        ("a:\n  - b\n  - c\n", "a:\n  b: 1\n  m: 1\n", "a:\n  - b\n  - c\n  - t\n"),
+    ],
+)
+def test_what_does_not_come_out_stays_as_copier_left_it(base, ours, theirs):
+    with pytest.raises(module["Unreadable"]):
+        merged_text(parsers[".yaml"], base, ours, theirs)
 
 
 def test_what_both_changed_is_a_conflict_of_these_lines():
@@ -123,6 +192,30 @@ def test_requirements_and_tables():
     )
 
 
+def test_toml_over_several_lines():
+    base = (
+        '# a\n\n[a] # a\nb = [\n[1, 2],\n[3, 4],\n]\nc = """\nd = 1\n[e]\n"""\nf = [ # f\n    # g\n    \'g\',\n] # h\n\n'
+        "[[i]]\nj = 1\n\n[[i]]\nj = 2\n"
+    )
+    entries = parsers[".toml"](base).entries
+    assert [*entries] == ["", "[a]", "[[i]]"] and [*entries["[a]"].entries] == ["", "b", "c", "f"]
+    text = merge(
+        [("[a] # a", "[a] # mine"), ("    'g',\n", "    'g',\n    'm',\n"), ("d = 1\n", "d = 2\n"), ("j = 1\n", "j = 3\n")],
+        [("    'g',\n", "    'g',\n    't',\n"), ("\n[[i]]\nj = 2", "\n[[i]]\nj = 2\n\n[t]\nk = 1")],
+        base, ".toml",
+    )  # fmt: skip
+    replaced = [
+        ("[a] # a", "[a] # mine"),
+        ("d = 1", "d = 2"),
+        ("'g',\n", "'g',\n    't',\n    'm',\n"),
+        ("j = 1", "j = 3"),
+    ]
+    assert text == changed(*replaced, base=base) + "\n[t]\nk = 1\n"
+    # Two new tables of a list are two.
+    new = ["[[x]]\nm = 1\n", "[[x]]\nt = 1\n"]
+    assert "<<<<<<<" in merged_text(parsers[".toml"], "a = 1\n", *(f"a = 1\n{each}" for each in new))
+
+
 def test_sections():
     base = "# Penguins\n\nAbout.\n\n## Run\n\n```bash\n## no heading\n```\n\n## Last\n\nWords.\n"
     text = merge(
@@ -134,7 +227,56 @@ def test_sections():
     assert text == f"# Mine\n\nAbout it.\n{run}\n## Last\n\nWords.\nMine.\n\n## New\n"
 
 
-@pytest.mark.parametrize("text", ["a: [", "a: 1\n---\nb: 1\n", "a: \x85\n"])
+@pytest.mark.parametrize(
+    "code",
+    [
+        "```\n## no\n```\n", "~~~ sh\n## no\n```\n## no\n~~~\n", "````\n```\n## no\n````\n", "  ```sh\n## no\n  ```\n",
+        "```a``` b\n```\n## no\n```\n",
+    ],
+)  # fmt: skip
+def test_headings_in_code_are_none(code):
+    assert [*parsers[".md"](f"# A\n\n## B\n\n{code}\n## C\n").entries] == ["", "## B", "## C"]
+
+
+def test_a_readme_that_was_written_anew():
+    base = "# A\n\n## Run\n\nRun it.\n\n## Update\n\nUpdate it.\n"
+    ours = "# Mine\n\nWords.\n\n## Data\n\nMany.\n"
+    theirs = base.replace("Run it.", "Run it!") + "\n## New\n\nNew.\n"
+    assert merged_text(parsers[".md"], base, ours, theirs) == f"{ours}\n## New\n\nNew.\n"
+
+
+def test_the_file_keeps_its_mode_and_its_line_ends(tmp_path):
+    """As Copier leaves it: the three versions in git's index, a conflict in the file."""
+
+    def git(*arguments: str, stdin: str = "") -> str:
+        options = ("-c", "core.autocrlf=false", "-c", "user.name=Ada", "-c", "user.email=ada@example.com")
+        done = subprocess.run(
+            ["git", *options, *arguments], cwd=tmp_path, check=True, input=stdin.encode(), stdout=subprocess.PIPE
+        )
+        return done.stdout.decode()
+
+    name = "ä b/dvc.yaml"
+    path = tmp_path / name
+    path.parent.mkdir()
+    path.write_bytes(b"a: 1\r\nm: 1\r\n")
+    path.chmod(0o755)
+    git("init", "--quiet")
+    git("add", "--all")
+    git("commit", "--quiet", "--message", "x")
+    mode = git("ls-files", "--stage").split()[0]
+    versions = ["a: 1\n", path.read_bytes().decode(), "a: 1\nt: 1\n"]
+    stages = [git("hash-object", "-w", "--stdin", stdin=each).strip() for each in versions]
+    stages[1] = git("rev-parse", f":{name}").strip()
+    index = [f"0 {'0' * 40}\t{name}"] + [f"{mode} {stage} {number}\t{name}" for number, stage in enumerate(stages, 1)]
+    git("update-index", "--index-info", stdin="\n".join(index))
+    path.write_text("<<<<<<<")
+    subprocess.run([sys.executable, TEMPLATE / "extensions" / "merge.py"], cwd=path.parent, check=True)
+    assert path.read_bytes() == b"a: 1\r\nt: 1\r\nm: 1\r\n"
+    assert os.name == "nt" or path.stat().st_mode & 0o777 == 0o755
+    assert git("status", "--porcelain", "-z") == f" M {name}\0"
+
+
+@pytest.mark.parametrize("text", ["a: [", "a: 1\n---\nb: 1\n", "a: \x85\n", "a: 1\r", "a: 1\na: 2\n", "a:\n\t- b\n"])
 def test_no_yaml(text):
     with pytest.raises(module["Unreadable"]):
         parsers[".yaml"](text)
@@ -155,7 +297,7 @@ def test_what_one_side_changed_is_that_side(base, ours, theirs):
     parse = parsers[".yaml"]
     assert str(parse(base)) == base
     for sides, expected in (((base, base, theirs), theirs), ((base, ours, base), ours), ((base, ours, ours), ours)):
-        assert str(merged(*map(parse, sides))) == expected
+        assert merged_text(parse, *sides) == expected
 
 
 @given(*[st.dictionaries(st.sampled_from("abcd"), st.sampled_from([1, 2, 3]))] * 3)
@@ -163,7 +305,7 @@ def test_keys_are_merged_each_by_itself(base, ours, theirs):
     def text(values: dict) -> str:
         return yaml.safe_dump({"top": 0} | values, default_flow_style=False, sort_keys=False)
 
-    result = str(merged(*(parsers[".yaml"](text(each)) for each in (base, ours, theirs))))
+    result = merged_text(parsers[".yaml"], *map(text, (base, ours, theirs)))
     conflict = any(
         ours.get(key) != base.get(key) != theirs.get(key) != ours.get(key) and key in ours
         for key in base | ours | theirs
