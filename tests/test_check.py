@@ -429,6 +429,13 @@ AGAINST_PARAMS = {
         "params.yaml:3: `train.steps` is given to stage `fit`, but the parameters cell (cell 1) of notebooks/fit.ipynb does "
         "not assign `steps`: add it there, or list in the stage's `params:` only the keys that the notebook uses",
     ),
+    "a new name in the notebook": (
+        "LR = 1\nSTEPS = 2", "train:\n  lr: 1\n  epochs: 4\n", "[train]",
+        "params.yaml:3: `train.epochs` is given to stage `fit`, but the parameters cell (cell 1) of notebooks/fit.ipynb does not "
+        "assign `epochs`: rename it to `steps`, add it there, or list in the stage's `params:` only the keys that the notebook uses\n"
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
+        "(train): rename `epochs` to `steps` in params.yaml, or add `steps: 2` to `train` in params.yaml",
+    ),
     "one key twice": (
         "LR = 1", "base:\n  LR: 1\ntrain:\n  lr: 1\n", "[base, train]",
         "params.yaml:4: `train.lr` and params.yaml:2: `base.LR` both define `lr` for stage `fit`: "

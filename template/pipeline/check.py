@@ -212,9 +212,12 @@ def _changes(wanted: set[str], notebooks: _Notebooks, tried: set) -> Iterator[tu
             code_file = code_files.get(path)
             if code_file and not {code_file, path} & {*stage.deps} and "@" not in stage.name:
                 yield from _tried(tried, _with_dep, stage, code_file)
-            for parameter in project.parameters(stage, notebook).missing:
+            given = project.parameters(stage, notebook)
+            for parameter in given.missing:
                 cures = project.cures(parameter, stage, notebook)
-                if len(cures) == 1 and (cures[0].is_there or parameter.default is not NOT_LITERAL):
+                # A key that nobody takes may be its old name, whose value a new one would not have.
+                has_value = parameter.default is not NOT_LITERAL and not given.surplus
+                if len(cures) == 1 and (cures[0].is_there or has_value):
                     yield from _tried(tried, _cured, stage, cures[0], parameter)
     except ProjectError:
         return  # the findings tell

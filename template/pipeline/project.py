@@ -88,6 +88,8 @@ class Given:
     """One line each, with its cure."""
     missing: list[Parameter]
     """The parameters for which the stage has no value."""
+    surplus: list[str]
+    """The keys that no parameter takes; one of them may be a missing one's old name."""
     doubts: list[str]
     """Values of another type than the parameter's default: given as they are, and most likely a mistake."""
 
@@ -179,7 +181,11 @@ class Project:
                 )
             parameters[parameter.key] = parameter
         values, origins, doubts = {}, {}, []
-        for file, keys, value in self._given(stage, parameters, problems):
+        given = [*self._given(stage, parameters, problems)]
+        names = {str(keys[-1]).lower() for _, keys, _ in given}
+        missing = [parameter for key, parameter in parameters.items() if key not in names]
+        surplus = [str(keys[-1]) for _, keys, _ in given if str(keys[-1]).lower() not in parameters]
+        for file, keys, value in given:
             key = str(keys[-1]).lower()
             where = f"{self._place(file, keys)}: `{'.'.join(map(str, keys))}`"
             parameter = parameters.get(key)
@@ -189,17 +195,16 @@ class Project:
                     f"rename one, or list only the one wanted in the stage's `params:`"
                 )
             elif parameter is None:
-                problems.append(_surplus(where, keys, stage, notebook))
+                problems.append(_surplus(where, keys, missing, stage, notebook))
             elif (problem := _unfit(where, value, parameter, notebook)) is not None:
                 (problems if parameter.annotation else doubts).append(problem)
             origins.setdefault(key, where)
             if parameter is not None:
                 values[parameter.name] = value
-        missing = [parameter for key, parameter in parameters.items() if key not in origins]
         problems.extend(
-            _missing(parameter, self.cures(parameter, stage, notebook), stage, notebook) for parameter in missing
+            _missing(parameter, self.cures(parameter, stage, notebook), surplus, stage, notebook) for parameter in missing
         )
-        return Given(values, problems, missing, doubts)
+        return Given(values, problems, missing, surplus, doubts)
 
     def cures(self, parameter: Parameter, stage: Stage, notebook: Notebook) -> list[Cure]:
         """The ways to give a parameter that the stage lacks. A single one is no guess.
@@ -496,22 +501,23 @@ def _string(value: object) -> str:
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-def _surplus(where: str, keys: tuple, stage: Stage, notebook: Notebook) -> str:
+def _surplus(where: str, keys: tuple, missing: list[Parameter], stage: Stage, notebook: Notebook) -> str:
     cell = notebook.parameters_cell
     place = f"the parameters cell (cell {cell.number}) of {notebook.path}" if cell else notebook.path
+    renamed = "".join(f"rename it to `{parameter.key}`, " for parameter in missing)
     return (
         f"{where} is given to stage `{stage.name}`, but {place} does not assign `{keys[-1]}`: "
-        f"add it there, or list in the stage's `params:` only the keys that the notebook uses"
+        f"{renamed}add it there, or list in the stage's `params:` only the keys that the notebook uses"
     )
 
 
-def _missing(parameter: Parameter, cures: list[Cure], stage: Stage, notebook: Notebook) -> str:
+def _missing(parameter: Parameter, cures: list[Cure], surplus: list[str], stage: Stage, notebook: Notebook) -> str:
     sections = ", ".join(entry or file for file, entry in _entries(stage)) or "none"
     try:
         value = edits.on_one_line(parameter.default) if parameter.default is not NOT_LITERAL else "..."
     except edits.EditError:
         value = "..."
-    ways = []
+    ways = [f"rename `{key}` to `{parameter.key}` in {PARAMS_FILE}" for key in dict.fromkeys(surplus)]
     for cure in cures:
         section, listed = ".".join(map(str, cure.keys[:-1])), f"list `{cure.entry}` under the stage's `params:`"
         added = f"add `{parameter.key}: {value}` to {f'`{section}` in ' if section else ''}{PARAMS_FILE}"
