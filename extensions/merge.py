@@ -19,6 +19,8 @@ from itertools import pairwise
 from pathlib import Path
 
 import yaml  # Copier's own
+from jinja2 import Environment
+from jinja2.ext import Extension
 
 LABELS = ("before updating", "last update", "after updating")
 """What Copier writes beside the markers of a conflict: for the project's side, the common one, the template's."""
@@ -56,6 +58,24 @@ class Entry:
 
 class Unreadable(Exception):
     """A file that cannot be taken apart, or versions that cannot be put together."""
+
+
+class Merge(Extension):
+    """Makes the filter known to copier.yml's message."""
+
+    def __init__(self, environment: Environment):
+        super().__init__(environment)
+        environment.filters["in_conflict"] = in_conflict
+
+
+def in_conflict(project: Path) -> list[str]:
+    """The files of a project that an update could not merge, as seen from there; nothing where git does not say."""
+    commands = (["diff", "--name-only", "--relative", "--diff-filter=U"], ["ls-files", "--others", "*.rej"])
+    found = (
+        subprocess.run(["git", *command, "-z"], cwd=project, capture_output=True, text=True, encoding="utf-8").stdout
+        for command in commands
+    )
+    return sorted({name for names in found for name in names.split("\0") if name})
 
 
 def main() -> int:

@@ -283,7 +283,7 @@ def test_changes_that_touch_are_merged_by_entries(copy, version):
     for name, pattern, new in mine:
         project.substitute(name, pattern, new)
     project.commit()
-    project.update(TOUCH)
+    assert "\nNothing is in conflict, " in project.update(TOUCH)
     assert project.git("ls-files", "--unmerged") == "" and project.git("diff", "--cached", "--name-only") == ""
     for name, *_ in mine:
         text = project.read(name)
@@ -347,7 +347,10 @@ def test_a_conflict_is_seen_refused_and_mended_as_the_message_says(conflict, ver
         "git reset --hard",
         "git clean -fd",
     ]
-    assert f"penguins has the template's version {CLASH}" in message
+    assert (
+        f"penguins has the template's version {CLASH}, not committed yet.\nIn conflict: {', '.join(names)}.\n"
+        in message
+    )
     listing, ours, theirs, *_, back, clean = (command.split() for command in commands)
     assert project.run(*listing).stdout.split() == names
     for name in names:
@@ -379,7 +382,8 @@ def test_rests_of_an_update_are_refused(conflict, version):
     project.substitute("pipeline/__main__.py", r"\A", '"""Mine."""\n')
     project.substitute("pipeline/__main__.py", r'^("""Routes .*)$', r"# mine")
     project.commit()
-    project.update(CLASH, "--conflict", "rej")
+    said = project.update(CLASH, "--conflict", "rej")
+    assert re.search(r"In conflict: .*\bdvc\.yaml\.rej", said)
     assert (project.path / "dvc.yaml.rej").exists()
     project.write("pipeline/x.py.rej", "x\n")
     project.write("pipeline/x.py", "<<<<<<< before updating\nx\n=======\ny\n>>>>>>> after updating\n")

@@ -202,7 +202,8 @@ class Project:
             if parameter is not None:
                 values[parameter.name] = value
         problems.extend(
-            _missing(parameter, self.cures(parameter, stage, notebook), surplus, stage, notebook) for parameter in missing
+            _missing(parameter, self.cures(parameter, stage, notebook), surplus, stage, notebook)
+            for parameter in missing
         )
         return Given(values, problems, missing, surplus, doubts)
 
