@@ -110,7 +110,7 @@ def reader(staged, tmp_path) -> Reader:
     return Reader(project)
 
 
-def test_each_command(reader, tmp_path):
+def test_each_command(reader, tmp_path, request):
     project = reader.project
 
     reader.section = "See it run"
@@ -185,7 +185,11 @@ def test_each_command(reader, tmp_path):
     assert "EPOCHS = 25" in colleague.read("outputs/train.ipynb")
     assert colleague.run(*shlex.split(reader.command("dvc pull"))).returncode == 0
 
-    many_at_once(reader, tmp_path)
+    try:
+        slurm = request.getfixturevalue("slurm")
+    except pytest.skip.Exception:
+        slurm = None  # test_sweep.py says what is missing
+    many_at_once(reader, tmp_path, slurm)
 
     reader.section = "Update from the template"
     reader.types("copier update")
@@ -261,9 +265,9 @@ def apart(project: Workspace, tmp_path: Path) -> Workspace:
     return Workspace(project.path, project.environ | {"UV_PROJECT_ENVIRONMENT": str(environment), "PATH": path})
 
 
-def many_at_once(reader: Reader, tmp_path: Path) -> None:
-    """On this machine, and on a cluster of a scheduler and a worker; it comes later than it stands, as it says: data and
-    commit must be where workers fetch them.
+def many_at_once(reader: Reader, tmp_path: Path, slurm: dict[str, str] | None) -> None:
+    """On this machine, on a cluster of a scheduler and a worker, and under Slurm where there is one; it comes later than it
+    stands, as it says: data and commit must be where workers fetch them.
     """
     reader.section = "Many at once, on this machine or a cluster"
     project = apart(reader.project, tmp_path)
@@ -287,8 +291,13 @@ def many_at_once(reader: Reader, tmp_path: Path) -> None:
         wait(lambda: "Registered to" in log.read_text(), log.read_text, 120)
         done = project.run(*shlex.split(command), timeout=900)
         assert "3 experiments (3)" in done.stdout and "were not run" not in done.stdout
-    # test_sweep.py starts a Slurm.
-    assert "--cluster slurm --workers 20" in reader.command("slurm --workers")
+    command = reader.command("slurm --workers")
+    if slurm:
+        done = Workspace(project.path, project.environ | slurm).run(*shlex.split(command), timeout=900)
+        assert "2 experiments (2)" in done.stdout and not re.search("there already|were not run", done.stdout)
+    # test_sweep.py sweeps over such a cache.
+    project.run(*shlex.split(reader.command("cache dir").replace("/FULL/PATH", str(tmp_path / "cache"))))
+    assert f"dir = {tmp_path / 'cache'}\n" in project.read(".dvc/config")
 
 
 def when_something_is_wrong(reader: Reader) -> None:

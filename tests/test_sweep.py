@@ -2,7 +2,6 @@
 
 import ast
 import contextlib
-import getpass
 import json
 import os
 import re
@@ -821,95 +820,6 @@ def test_a_disk_that_is_full(shared, cluster, tmp_path):
 # ---------------------------------------------------------------------------------------------------------------------
 # Under Slurm
 # ---------------------------------------------------------------------------------------------------------------------
-
-# Where Debian has daemons; an ordinary user has it not on the path.
-SBIN = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])
-SLURM = """\
-ClusterName=penguins
-SlurmctldHost={host}(127.0.0.1)
-SlurmUser={user}
-SlurmdUser={user}
-AuthType=auth/munge
-AuthInfo=socket={folder}/munge.socket
-StateSaveLocation={folder}/state
-SlurmdSpoolDir={folder}/spool
-SlurmctldPidFile={folder}/slurmctld.pid
-SlurmdPidFile={folder}/slurmd.pid
-SlurmctldPort={ports[0]}
-SlurmdPort={ports[1]}
-ProctrackType=proctrack/linuxproc
-TaskPlugin=task/none
-JobAcctGatherType=jobacct_gather/none
-AccountingStorageType=accounting_storage/none
-SlurmdParameters=config_overrides
-SelectType=select/cons_tres
-SelectTypeParameters=CR_CPU
-ReturnToService=2
-NodeName={host} NodeAddr=127.0.0.1 CPUs=2 RealMemory=4000 State=UNKNOWN
-PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
-"""
-JOBQUEUE = """\
-jobqueue:
-  slurm:
-    cores: 1
-    memory: 1GB
-    interface: lo
-    local-directory: "{folder}/nodes"
-    log-directory: "{folder}/logs"
-"""
-
-
-@pytest.fixture
-def slurm(tmp_path_factory) -> Iterator[dict[str, str]]:
-    """A Slurm of one node with two places; the environment variables by which its commands find it."""
-    missing = [name for name in ("slurmctld", "slurmd", "munged", "sbatch") if shutil.which(name, path=SBIN) is None]
-    if missing:
-        pytest.skip(f"needs {', '.join(missing)}: apt-get install slurm-wlm munge")
-    folder = tmp_path_factory.mktemp("slurm")
-    for name in ("state", "spool", "nodes", "logs"):
-        (folder / name).mkdir()
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(2)]
-    ports = [each.getsockname()[1] for each in sockets]
-    for each in sockets:
-        each.close()
-    host = socket.gethostname().partition(".")[0]
-    (folder / "slurm.conf").write_text(SLURM.format(folder=folder, host=host, user=getpass.getuser(), ports=ports))
-    (folder / "key").write_bytes(os.urandom(128))
-    (folder / "key").chmod(0o600)
-    (folder / "jobqueue.yaml").write_text(JOBQUEUE.format(folder=folder))
-    munge = [f"--{name}={folder}/munge.{name}" for name in ("socket", "pid-file", "log-file", "seed-file")]
-    environ = os.environ | {
-        "SLURM_CONF": str(folder / "slurm.conf"),
-        "DASK_CONFIG": str(folder / "jobqueue.yaml"),
-        "PATH": SBIN,
-    }
-    processes, log = [], folder / "log"
-
-    def node() -> str:
-        return subprocess.run(
-            ["sinfo", "--noheader", "--format=%T"], env=environ, capture_output=True, text=True
-        ).stdout.strip()
-
-    try:
-        with log.open("wb") as file:
-            for command in (
-                ["munged", "--foreground", "--force", f"--key-file={folder}/key", *munge],
-                ["slurmctld", "-D"],
-                ["slurmd", "-D", "-N", host],
-            ):
-                processes.append(subprocess.Popen(command, env=environ, stdout=file, stderr=file))
-                time.sleep(0.5)
-        until = time.monotonic() + 60
-        while node() != "idle":
-            if time.monotonic() > until or any(process.poll() is not None for process in processes):
-                pytest.skip(f"Slurm does not start here ({node() or 'no answer'}): {log.read_text()[-500:]}")
-            time.sleep(0.5)
-        yield {name: environ[name] for name in ("SLURM_CONF", "DASK_CONFIG")}
-    finally:
-        subprocess.run(["scancel", "--user", getpass.getuser()], env=environ, capture_output=True)
-        for process in reversed(processes):
-            process.terminate()
-            process.wait(30)
 
 
 def test_under_slurm(shared, slurm):
