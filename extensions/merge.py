@@ -1,9 +1,9 @@
 """Merges by entries what an update could not merge by lines. Copier runs it at the end of each update.
 
 To Copier, as to git, two changes that touch are a conflict, also where they are to different keys. Here YAML is taken apart
-into its keys and list items, TOML into tables, keys and items of lists, Markdown into sections: what one side alone has
-changed is taken from that side, and what the project removed stays away. What both have changed is left to the person, and
-a file that does not come out as it was put together stays as Copier left it.
+into its keys and list items, TOML into tables, keys and items of lists, Markdown into sections, .gitignore into patterns:
+what one side alone has changed is taken from that side, and what the project removed stays away. What both have changed is
+left to the person, and a file that does not come out as it was put together stays as Copier left it.
 """
 
 import re
@@ -81,7 +81,7 @@ def in_conflict(project: Path) -> list[str]:
 def main() -> int:
     """Merges each file of the project that is in conflict; returns the exit code, 0."""
     for path, stages in _unmerged().items():
-        parse = PARSERS.get(Path(path).suffix)
+        parse = PARSERS.get(Path(path).suffix or Path(path).name)
         if parse is None or stages.keys() != {"1", "2", "3"}:
             continue
         try:
@@ -290,9 +290,16 @@ def _is_outside_code(lines: list[str]) -> bool:
     return not fence
 
 
+def pattern_entries(text: str) -> Entry:
+    """A .gitignore or .dvcignore by its patterns."""
+    return _split(_lines(text), r"([^#\s].*)", _whole, lambda above: True)
+
+
 PARSERS: dict[str, Callable[[str], Entry]] = {
     ".yaml": yaml_entries, ".yml": yaml_entries, ".toml": toml_entries, ".md": markdown_entries,
+    ".gitignore": pattern_entries, ".dvcignore": pattern_entries,
 }  # fmt: skip
+"""By a file's suffix, or its name where it has none."""
 
 
 def _split(

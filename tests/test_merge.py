@@ -317,3 +317,11 @@ def test_keys_are_merged_each_by_itself(base, ours, theirs):
             value = theirs.get(key) if ours.get(key) == base.get(key) else ours.get(key)
             expected |= {} if value is None else {key: value}
         assert yaml.safe_load(result) == expected
+
+
+def test_patterns():
+    base = "# data\n/data/*\n!/data/*.dvc\n"
+    ours, theirs = base + "/mine/\n", base.replace("# data", "# The data") + "\n# new\n/new/\n"
+    assert merged_text(parsers[".gitignore"], base, ours, theirs) == (
+        "# The data\n/data/*\n!/data/*.dvc\n\n# new\n/new/\n/mine/\n"
+    )
