@@ -5,6 +5,8 @@ import itertools
 import json
 import os
 import re
+import shutil
+import subprocess
 
 import pytest
 from conftest import notebook
@@ -181,6 +183,152 @@ def test_a_record_is_renewed_only_where_the_code_is_the_same(here, capsys):
     renewed = (here / "dvc.lock").read_text()
     assert check.main(["--fix"]) == 0
     assert (here / "dvc.lock").read_text() == renewed
+
+
+@pytest.fixture
+def repository(here, environ, monkeypatch):
+    """The folder in git, its notebook and dvc.yaml added; a call of it is one of git."""
+    for name in [name for name in os.environ if name.startswith("GIT_") or name == "PRE_COMMIT"]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("GIT_CONFIG_GLOBAL", environ["GIT_CONFIG_GLOBAL"])
+
+    def git(*arguments: str) -> None:
+        subprocess.run(["git", *arguments], check=True, capture_output=True)
+
+    (here / ".gitignore").write_text("/outputs/\n*.bin\n")
+    git("init", "--quiet")
+    git("add", "--all")
+    return git
+
+
+def with_deps(*names: str, more: str = "") -> str:
+    """The pipeline with more deps of its stage `fit`."""
+    return DVC.replace("[outputs/code/fit.py]", json.dumps(["outputs/code/fit.py", *names], ensure_ascii=False)) + more
+
+
+def test_what_a_clone_would_lack(here, repository, capsys, monkeypatch):
+    for name in ("outputs/model v1.joblib", "notebooks/helper.py", "data/a/ä.csv"):
+        (here / name).parent.mkdir(parents=True, exist_ok=True)
+        (here / name).write_text("")
+    # In a clone, the first is not even there.
+    deps = ("outputs/gone.joblib", "outputs/model v1.joblib", "notebooks/helper.py", "data/a")
+    (here / "dvc.yaml").write_text(with_deps(*deps), encoding="utf-8")
+    ignored = [
+        "dvc.yaml:10: stage `fit`: a clone would lack outputs/gone.joblib, which no stage makes and git ignores: "
+        "list it under `outs:` of the stage that makes it, or `uv run dvc add outputs/gone.joblib`",
+        "dvc.yaml:10: stage `fit`: a clone would lack outputs/model v1.joblib, which no stage makes and git ignores: "
+        'list it under `outs:` of the stage that makes it, or `uv run dvc add "outputs/model v1.joblib"`',
+    ]
+    assert check.main([]) == 1
+    assert capsys.readouterr().out.splitlines() == ignored
+    monkeypatch.setenv("PRE_COMMIT", "1")
+    untracked = [
+        f"dvc.yaml:10: stage `fit`: a clone would lack {name}, which is not in git: "
+        f"`git add {name}`, or, where it is data, `uv run dvc add {name}`"
+        for name in ("notebooks/helper.py", "data/a")
+    ]
+    assert check.main([]) == 1
+    assert capsys.readouterr().out.splitlines() == ignored + untracked
+    # Of other notebooks only what is theirs.
+    (here / "notebooks/scratch.ipynb").write_text(notebook({"source": "1"}))
+    assert check.main(["notebooks/scratch.ipynb"]) == 0
+    assert check.main(["notebooks/fit.ipynb"]) == 1
+    repository("add", "--force", "--all")
+    capsys.readouterr()
+    assert check.main([]) == 1
+    assert capsys.readouterr().out.splitlines() == ignored[:1]
+    # An index of its own, as `git commit --all` has it.
+    monkeypatch.setenv("GIT_INDEX_FILE", str(here / ".git/other"))
+    repository("add", "dvc.yaml", "notebooks/fit.ipynb")
+    assert check.main([]) == 1
+    assert capsys.readouterr().out.splitlines() == ignored + untracked
+
+
+MADE = """\
+  make:
+    foreach: [a, b]
+    do:
+      wdir: data
+      cmd: make ${item}
+      outs: ['${item}/x.bin', {'m-${item}.bin': {cache: false}}]
+      deps: [../notebooks/fit.ipynb, /full/path.bin, 'C:\\\\data\\\\x.bin', s3://bucket/x.bin, ../../beside.bin]
+"""
+THERE = {
+    "made in another folder": (["data/a/x.bin", "data/m-b.bin", "data/a", "data/b/x.bin/part.bin", "."], {}, MADE),
+    "beside its .dvc": (["d.bin/x/y.bin"], {"d.bin.dvc": "outs:\n- path: d.bin\n"}, ""),
+    "a .dvc of any name": (
+        ["data/ü x.bin", "e/f.bin"],
+        {"data/any.dvc": "outs:\n- path: ü x.bin\n", "deep/er/own.dvc": "wdir: ../..\nouts:\n- path: e\n"},
+        "",
+    ),
+    "a .dvc that cannot be read": (["x.bin"], {"data/any.dvc": "<<<<<<< HEAD\n"}, ""),
+    "another dvc.yaml": (
+        ["x.bin"], {"other/dvc.yaml": "stages:\n  x:\n    cmd: x\n    outs: ['../${name}.bin']\n", "other/params.yaml": "name: x\n"}, "",
+    ),
+    "capitals and umlauts": (["Data/a\u0308.bin"], {"data/ä.bin": "1"}, ""),
+    "folders": (["src", "src/"], {"src/deep/x.py": "1"}, ""),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("top", [".", "sub folder"])
+@pytest.mark.parametrize("case", THERE)
+def test_what_a_clone_has(here, repository, capsys, monkeypatch, case, top):
+    deps, files, more = THERE[case]
+    monkeypatch.setenv("PRE_COMMIT", "1")
+    if top != ".":  # the repository's top is above; as a hook of a linked worktree is told
+        shutil.rmtree(here / ".git")
+        (here / top).mkdir()
+        for path in [path for path in here.iterdir() if path.name != top]:
+            path.rename(here / top / path.name)
+        repository("init", "--quiet")
+        monkeypatch.chdir(here / top)
+    for name, text in files.items():
+        os.makedirs(os.path.dirname(name) or ".", exist_ok=True)
+        with open(name, "w", encoding="utf-8") as file:
+            file.write(text)
+    with open("dvc.yaml", "w", encoding="utf-8") as file:
+        file.write(with_deps(*deps, more=more))
+    repository("add", "--force", "--all")
+    if top != ".":
+        monkeypatch.setenv("GIT_DIR", str(here / ".git"))
+    assert check.main([]) == 0, capsys.readouterr().out
+    # Without these it would be said.
+    for name in files:
+        os.remove(name)
+    monkeypatch.delenv("GIT_DIR", raising=False)
+    repository("add", "--force", "--all")
+    assert check.main([]) == (1 if files else 0)
+
+
+@pytest.mark.parametrize("case", ["no repository", "no git", "dvc.yaml is not in it", "behind a link"])
+def test_where_there_is_no_clone_to_speak_of(here, repository, capsys, monkeypatch, case):
+    monkeypatch.setenv("PRE_COMMIT", "1")
+    (here / "dvc.yaml").write_text(with_deps("data/x.bin"))
+    assert check.main([]) == 1
+    if case == "no repository":
+        shutil.rmtree(here / ".git")
+    elif case == "no git":
+        monkeypatch.setenv("PATH", "")
+    elif case == "dvc.yaml is not in it":
+        repository("rm", "--quiet", "--force", "--cached", "dvc.yaml")
+    else:
+        try:
+            (here / "data").symlink_to(here.parent, target_is_directory=True)
+        except OSError:
+            pytest.skip("no links here")
+    assert check.main([]) == 0
+
+
+def test_a_notebook_that_is_not_added_stops_the_commit(project):
+    project.write("notebooks/more.ipynb", notebook("", "print(1)"))
+    project.replace("dvc.yaml", "[penguins]", "[penguins, more]")
+    said = "stage `code@more`: a clone would lack notebooks/more.ipynb, which is not in git: `git add notebooks/more.ipynb`"
+    assert project.pipeline("check").stdout == ""
+    refused = project.run("git", "commit", "--all", "--message", "more", check=False)
+    assert refused.returncode == 1
+    assert said in refused.stdout
+    project.run("git", "add", "notebooks/more.ipynb")
+    project.run("git", "commit", "--all", "--message", "more")
 
 
 def test_code_of_ipython_cells():

@@ -1,6 +1,6 @@
 """`python -m pipeline check [--fix] [PATH...]`: the pre-commit hook that keeps notebooks, params.yaml and dvc.yaml together.
 
-Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`.
+Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`, and calls git once.
 """
 
 import argparse
@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import edits, files
+from pipeline import deps, edits, files
 from pipeline.notebook import (
     NOT_LITERAL,
     PARAMETERS_TAG,
@@ -104,6 +104,8 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                     yield from notebook.drift()
                     yield from _depends_on_code(project, stage, path, code_files.get(path))
                     warnings += [f"{line} (a warning)" for line in notebook.unused()]
+        chosen = [each for each in stages if not wanted or any(path in wanted for _, path, *_ in _uses(project, each))]
+        yield from deps.lacking(project, stages, chosen)
     except ProjectError as error:
         yield str(error)
     for path in sorted((wanted or _notebooks_in(Path("notebooks"))) - used):

@@ -1,0 +1,170 @@
+"""Where the deps of the stages come from: a clone has what a stage makes, what DVC tracks and what git tracks.
+
+What is neither lies on this disk alone: all works here, and nothing in any clone.
+"""
+
+import bisect
+import contextlib
+import os
+import subprocess
+import unicodedata
+from collections.abc import Iterable, Iterator
+from pathlib import Path, PureWindowsPath
+
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from pipeline import files
+from pipeline.project import PIPELINE_FILE, Project, ProjectError, Stage
+
+
+def lacking(project: Project, stages: list[Stage], chosen: list[Stage]) -> Iterator[str]:
+    """The deps that a clone would lack; one line each, with its cure.
+
+    What git does not ignore is only missing while a commit is made: until then, a person may still `git add` it. Where
+    there is no git, or it has no dvc.yaml, there is no clone to speak of.
+
+    Args:
+        project: in the current folder.
+        stages: all of its stages.
+        chosen: those whose deps are looked at.
+
+    Raises:
+        ProjectError: a variable in a `wdir:` is not defined.
+    """
+    made = _Places(_outs(project, stages))
+    suspects = {}
+    for stage in chosen:
+        for dep in _placed(project, stage, filter(_is_relative, stage.deps)):
+            if not dep.startswith("../") and not made.cover(dep) and not _is_beside_its_dvc_file(dep):
+                suspects.setdefault(dep, stage)
+    # The repository's top may lie above.
+    tracked = _git("ls-files", "-z", "--", ":/") if suspects else None
+    if not tracked or PIPELINE_FILE not in tracked:
+        return
+    suspects = _not_in(_Places(tracked), suspects)
+    # Behind a link is another place, which git does not follow.
+    suspects = {dep: stage for dep, stage in suspects.items() if not any(map(os.path.islink, _upwards(dep)[1:]))}
+    if not suspects or (elsewhere := _made_elsewhere(tracked, suspects)) is None:
+        return
+    suspects = _not_in(elsewhere, suspects)
+    # `./`: a colon at the beginning would mean something to git.
+    asked = "\0".join(f"./{dep}" for dep in suspects)
+    ignored = _git("check-ignore", "--no-index", "-z", "--stdin", given=asked) if suspects else None
+    for dep, stage in suspects.items() if ignored is not None else ():
+        head = f"{project.place(stage, 'deps')}: stage `{stage.name}`: a clone would lack {dep}, "
+        shown = f'"{dep}"' if " " in dep else dep
+        if f"./{dep}" in ignored:
+            yield (
+                f"{head}which no stage makes and git ignores: "
+                f"list it under `outs:` of the stage that makes it, or `uv run dvc add {shown}`"
+            )
+        elif "PRE_COMMIT" in os.environ and os.path.exists(dep):
+            yield f"{head}which is not in git: `git add {shown}`, or, where it is data, `uv run dvc add {shown}`"
+
+
+class _Places:
+    """Files and folders. Names that a disk may take for the same (`Ä` in two ways, capitals) are the same."""
+
+    def __init__(self, paths: Iterable[str]):
+        self.paths = sorted({_same(path) for path in paths})
+
+    def cover(self, path: str) -> bool:
+        """Whether a path, a folder above it or something below it is among them."""
+        path = _same(path)
+        below = f"{path}/"
+        return any(self._first_from(each) == each for each in _upwards(path)) or self._first_from(below).startswith(
+            below
+        )
+
+    def _first_from(self, path: str) -> str:
+        index = bisect.bisect_left(self.paths, path)
+        return self.paths[index] if index < len(self.paths) else ""
+
+
+def _not_in(places: _Places, suspects: dict[str, Stage]) -> dict[str, Stage]:
+    return {dep: stage for dep, stage in suspects.items() if not places.cover(dep)}
+
+
+def _same(path: str) -> str:
+    return unicodedata.normalize("NFC", path).casefold()
+
+
+def _upwards(path: str) -> list[str]:
+    """A path and the folders above it: `a/b/c`, `a/b`, `a`."""
+    parts = path.split("/")
+    return ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
+
+
+def _is_relative(path: str) -> bool:
+    """Also where the pipeline was written on Windows and this is another system."""
+    return not os.path.isabs(path) and not PureWindowsPath(path).is_absolute()
+
+
+def _outs(project: Project, stages: Iterable[Stage]) -> Iterator[str]:
+    for stage in stages:
+        yield from _placed(project, stage, stage.outs)
+
+
+def _placed(project: Project, stage: Stage, paths: Iterable[str]) -> Iterator[str]:
+    """Paths of a stage as seen from the current folder; URLs have no such place."""
+    definition = project.load(PIPELINE_FILE)
+    for key in stage.keys:
+        definition = definition[key]
+    folder = project.root / project.filled(stage, str(definition.get("wdir") or "."))
+    yield from _from_here(folder, paths)
+
+
+def _from_here(folder: Path, paths: Iterable[str]) -> Iterator[str]:
+    for path in paths:
+        # `.` is the project, which is always there.
+        if "://" not in path and (place := _relative(os.path.join(folder, path))) not in (".", None):
+            yield place
+
+
+def _relative(path: str) -> str | None:
+    with contextlib.suppress(ValueError):  # on another drive of Windows
+        return Path(os.path.relpath(path)).as_posix()
+
+
+def _is_beside_its_dvc_file(dep: str) -> bool:
+    """As `dvc add` puts it, of the dep or of a folder above it; most data needs no other look."""
+    return any(os.path.isfile(f"{each}.dvc") for each in _upwards(dep))
+
+
+def _made_elsewhere(tracked: set[str], suspects: Iterable[str]) -> _Places | None:
+    """What DVC files of any name and place bring, and other dvc.yaml files; None where one of them cannot be read."""
+    # What `dvc add` has just made is not in git yet.
+    folders = {Path(each).parent for dep in suspects for each in _upwards(dep)}
+    found = tracked | {path.as_posix() for folder in folders for path in _dvc_files(folder)}
+    places = []
+    try:
+        for file in found:
+            name = os.path.basename(file)
+            if name == PIPELINE_FILE and file != PIPELINE_FILE:
+                other = Project(os.path.dirname(file))
+                places += _outs(other, other.stages())
+            elif name.endswith(".dvc") and os.path.isfile(file):
+                content = YAML(typ="safe").load(files.read(file))
+                folder = Path(os.path.dirname(file), content.get("wdir") or ".")
+                places += _from_here(folder, [out["path"] for out in content.get("outs") or []])
+    except (ProjectError, YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError):
+        return None
+    return _Places(places)
+
+
+def _dvc_files(folder: Path) -> list[Path]:
+    return [*folder.glob("*.dvc"), *folder.glob(PIPELINE_FILE)]
+
+
+def _git(*arguments: str, given: str = "") -> set[str] | None:
+    """The paths that git names; None where there is no git, or no repository."""
+    # By itself git finds the repository of this folder; a hook of a linked worktree is told of a folder above, perhaps.
+    # GIT_INDEX_FILE stays: `git commit --all` has what it commits in an index of its own.
+    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
+    with contextlib.suppress(OSError):
+        done = subprocess.run(["git", *arguments], input=os.fsencode(given), capture_output=True, env=environment)
+        # check-ignore ends with 1 where it has nothing to say.
+        if done.returncode == 0 or (arguments[0] == "check-ignore" and done.returncode == 1):
+            return set(os.fsdecode(done.stdout).split("\0")) - {""}
+    return None
