@@ -210,8 +210,9 @@ def test_what_a_clone_would_lack(here, repository, capsys, monkeypatch):
     for name in ("outputs/model v1.joblib", "notebooks/helper.py", "data/a/ä.csv"):
         (here / name).parent.mkdir(parents=True, exist_ok=True)
         (here / name).write_text("")
-    # In a clone, the first is not even there.
+    # In a clone, the first is not even there. Of the last three, git would not know, or DVC says it.
     deps = ("outputs/gone.joblib", "outputs/model v1.joblib", "notebooks/helper.py", "data/a")
+    deps += ("../beside.bin", str(here / "full.bin"), "data/not there.csv")
     (here / "dvc.yaml").write_text(with_deps(*deps), encoding="utf-8")
     ignored = [
         "dvc.yaml:10: stage `fit`: a clone would lack outputs/gone.joblib, which no stage makes and git ignores: "
@@ -295,12 +296,25 @@ def test_what_a_clone_has(here, repository, capsys, monkeypatch, case, top):
     # Without these it would be said.
     for name in files:
         os.remove(name)
-    monkeypatch.delenv("GIT_DIR", raising=False)
-    repository("add", "--force", "--all")
+    with monkeypatch.context() as without:
+        without.delenv("GIT_DIR", raising=False)
+        repository("add", "--force", "--all")
     assert check.main([]) == (1 if files else 0)
 
 
-@pytest.mark.parametrize("case", ["no repository", "no git", "dvc.yaml is not in it", "behind a link"])
+def test_another_project_of_the_repository_may_make_it(here, repository, monkeypatch):
+    (here / "dvc.yaml").write_text(with_deps("x.bin", more="  other: {cmd: x, outs: [other/y.bin]}\n"))
+    other = here / "other"
+    (other / "notebooks").mkdir(parents=True)
+    (other / "params.yaml").write_text("name: x\n")
+    (other / "dvc.yaml").write_text("stages:\n  x: {cmd: x, deps: [y.bin], outs: ['../${name}.bin']}\n")
+    repository("add", "--all")
+    assert check.main([]) == 0
+    monkeypatch.chdir(other)
+    assert check.main([]) == 0
+
+
+@pytest.mark.parametrize("case", ["no repository", "no git", "dvc.yaml is not in it"])
 def test_where_there_is_no_clone_to_speak_of(here, repository, capsys, monkeypatch, case):
     monkeypatch.setenv("PRE_COMMIT", "1")
     (here / "dvc.yaml").write_text(with_deps("data/x.bin"))
@@ -309,14 +323,27 @@ def test_where_there_is_no_clone_to_speak_of(here, repository, capsys, monkeypat
         shutil.rmtree(here / ".git")
     elif case == "no git":
         monkeypatch.setenv("PATH", "")
-    elif case == "dvc.yaml is not in it":
-        repository("rm", "--quiet", "--force", "--cached", "dvc.yaml")
     else:
-        try:
-            (here / "data").symlink_to(here.parent, target_is_directory=True)
-        except OSError:
-            pytest.skip("no links here")
+        repository("rm", "--quiet", "--force", "--cached", "dvc.yaml")
     assert check.main([]) == 0
+
+
+def test_what_dvc_has_just_added_is_not_in_git_yet(here, repository):
+    (here / "dvc.yaml").write_text(with_deps("data/deep/x.bin"))
+    assert check.main([]) == 1
+    (here / "data").mkdir()
+    (here / "data/own.dvc").write_text("outs:\n- path: deep/x.bin\n")
+    assert check.main([]) == 0
+
+
+def test_what_is_behind_a_link_is_no_business_of_git(here, repository, capsys):
+    (here / "dvc.yaml").write_text(with_deps("data/x.bin", "y.bin"))
+    try:
+        (here / "data").symlink_to(here.parent, target_is_directory=True)
+    except OSError:
+        pytest.skip("this account may not make links")
+    assert check.main([]) == 1
+    assert re.findall("would lack (.*?),", capsys.readouterr().out) == ["y.bin"]
 
 
 def test_a_notebook_that_is_not_added_stops_the_commit(project):

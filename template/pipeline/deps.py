@@ -72,10 +72,10 @@ class _Places:
     def cover(self, path: str) -> bool:
         """Whether a path, a folder above it or something below it is among them."""
         path = _same(path)
+        if any(self._first_from(each) == each for each in _upwards(path)):
+            return True
         below = f"{path}/"
-        return any(self._first_from(each) == each for each in _upwards(path)) or self._first_from(below).startswith(
-            below
-        )
+        return self._first_from(below).startswith(below)
 
     def _first_from(self, path: str) -> str:
         index = bisect.bisect_left(self.paths, path)
