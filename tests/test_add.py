@@ -279,6 +279,25 @@ def test_what_is_not_there_is_said(tmp_path):
     ]
 
 
+def test_what_the_project_has_already_is_no_loss(tmp_path):
+    """A notebook from elsewhere that was written for this project: the paths are as they are, and inputs."""
+    for name in ("project/data/external/a.csv", "secret.csv", "work/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    source = "read_csv('data/external/a.csv')\nread_csv('./data/external/a.csv')\nread_csv('data/external/b.csv')"
+    found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "work", tmp_path / "project")
+    assert found.notebook.cells[0].source == source
+    assert (found.inputs, found.copies) == ({"data/external/a.csv"}, {})
+    assert found.notes == [
+        "x.ipynb: cell 1: `data/external/b.csv` is not there: put it into data/external, and write its path from the project's root"
+    ]
+    # What lies outside of it is not the project's.
+    found = brought(
+        parse(untagged("read_csv('../secret.csv')"), "x.ipynb"), tmp_path / "work/deep/er", tmp_path / "project"
+    )
+    assert not found.inputs and len(found.notes) == 1
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # In a real project
 # ---------------------------------------------------------------------------------------------------------------------

@@ -4,6 +4,7 @@ Reads the notebook's code, not its runs: a path counts where it can be told from
 """
 
 import ast
+import contextlib
 import copy
 import re
 from collections.abc import Collection, Iterator
@@ -114,7 +115,9 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
             continue
         found, head = places.find(use.path), places.find(use.head.value)
         is_needed = use.role == "read" and use.whole and _may_be_missing(use.path) and not made(use.path)
-        if found is None and is_needed and use.path not in missing:
+        if found is None and is_needed and (there := places.in_project(use.path)):
+            result.inputs.add(there)
+        elif found is None and is_needed and use.path not in missing:
             missing.add(use.path)
             result.notes.append(
                 f"{notebook.place(use.cell)}: `{use.path}` is not there: put it into {INPUTS}, and write its path from the "
@@ -197,6 +200,14 @@ class _Places:
         if source in self.origin.parents or (source == self.origin and not pattern):
             return None
         return _Found(source, "/" + pattern if pattern else "/" if head.endswith("/") else "")
+
+    def in_project(self, text: str) -> str | None:
+        """The path of what the project has already where a path of the notebook's, read from the root, names it."""
+        with contextlib.suppress(OSError, ValueError):  # it can be no path, or leads out of the project
+            there = (self.root / text).resolve()
+            if there.exists():
+                return there.relative_to(self.root).as_posix()
+        return None
 
     def destination(self, found: _Found) -> str:
         """Its path from the root: as it is within the project, else below data/external.
