@@ -74,14 +74,23 @@ def test_a_newcomer_is_working_in_one_command(clone):
     clone.replace("params.yaml", "epochs: 15", "epochs: 2")
     lines = setup(clone)
     assert "data and results are here" in lines
+    assert "the repository was there before: commit when you like" in lines
     assert lines[-1].startswith("Not everything is up to date: uv run dvc status says what, uv run dvc repro runs it.")
 
 
 def test_without_a_remote_what_has_its_inputs_is_made_here(shared, clone):
     clone.run("dvc", "remote", "remove", "storage")
-    assert any(
-        line.startswith("data: data/external is not here, and no DVC remote says where it is; in the checkout that")
-        for line in setup(clone, 1)
+    clone.run("git", "commit", "--quiet", "--all", "--message", "No place for data")
+    typed = ["uv run dvc remote add --default storage URL", 'git commit --all --message "A place for data"', "git push"]
+    assert set(typed) <= set(shared.read("README.md").splitlines())
+    lines = setup(clone, 1)
+    assert (
+        "data: data/external is not here, and no DVC remote says where it is: ask who has it to type in their copy: "
+        f"{', '.join(typed)} (README.md, `Share the results`); then here: git pull, {AGAIN}"
+    ) in lines
+    assert "nothing is left to commit" in lines
+    assert lines[-1] == (
+        f"The project is here, but not all of it is set up. First do what the line `data: ...` says, then: {AGAIN}"
     )
     # As the line says, or by hand.
     shutil.copytree(shared.path / "data" / "external", clone.path / "data" / "external")
@@ -245,6 +254,17 @@ def test_a_first_copy_says_what_it_lacks(made, tmp_path):
     )
     assert done.returncode == 1
     assert f"environment: uv is not installed: pip install uv, then {AGAIN}\n" in done.stderr
+    without_git = made.environ | {"PATH": str(tmp_path / "empty")}
+    done = subprocess.run(
+        [python, "-m", "pipeline", "setup"], cwd=project.path, env=without_git, text=True, capture_output=True
+    )
+    assert done.returncode == 1
+    assert done.stderr.splitlines() == [
+        f"git repository: git is not installed: install it from https://git-scm.com, then {AGAIN}",
+        "",
+        "The project is here, but not all of it is set up. First do what the line `git repository: ...` says, then: "
+        + AGAIN,
+    ]
     nothing = {"UV_CACHE_DIR": str(tmp_path / "empty"), "UV_PROJECT_ENVIRONMENT": str(tmp_path / "new")}
     for variables, line in (
         (
@@ -309,7 +329,7 @@ def test_a_python_that_is_too_old(bare):
 
 def test_setup_again_changes_nothing(project):
     done = project.pipeline("setup")
-    assert "commit when you like" in done.stdout
+    assert "nothing is left to commit" in done.stdout
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 

@@ -145,8 +145,9 @@ def _without_remote(repo, missing: list) -> str:
             f"{inputs[0]} is not here, and no remote is the default: uv run dvc remote default {first}; then {AGAIN}"
         )
     raise Unfetched(
-        f"{inputs[0]} is not here, and no DVC remote says where it is; in the checkout that has it: "
-        f"uv run dvc remote add --default storage URL, git commit, git push; then here: git pull, {AGAIN}"
+        f"{inputs[0]} is not here, and no DVC remote says where it is: ask who has it to type in their copy: "
+        'uv run dvc remote add --default storage URL, git commit --all --message "A place for data", git push '
+        f"(README.md, `Share the results`); then here: git pull, {AGAIN}"
     )
 
 

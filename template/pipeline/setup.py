@@ -40,21 +40,22 @@ def main(argv: list[str]) -> int:
         ("pipeline", _pipeline),
         ("first commit", _first_commit),
     ]
-    failed = set()
+    failed, interrupted = [], False
     heed_one_interrupt()
     try:
         for name, step in steps:
-            if name == "pipeline" and failed & {"data", "notebook"}:
+            if name == "pipeline" and {"data", "notebook"} & {*failed}:
                 continue  # it would lack its inputs, or run the same notebook again
             if not _take(name, step):
-                failed.add(name)
-            if "environment" in failed:
-                break  # the rest runs in it
+                failed.append(name)
+            if {"git repository", "environment"} & {*failed}:
+                break  # the rest needs both
     except KeyboardInterrupt:
-        failed.add(name)
-    if failed:
+        interrupted = True
+    if failed or interrupted:
         again = f"{AGAIN} --notebook {_quoted(notebook)}" if notebook else AGAIN
-        print(f"\nThe project is here, but not all of it is set up. To go on from there: {again}", file=sys.stderr)
+        first = f"First do what the line `{failed[0]}: ...` says, then" if failed else "To go on from there"
+        print(f"\nThe project is here, but not all of it is set up. {first}: {again}", file=sys.stderr)
         return 1
     print(f"\n{_verdict()}", flush=True)
     return 0
@@ -176,7 +177,8 @@ def _results_missing() -> bool:
 
 def _first_commit() -> str:
     if not _first_commit_due():
-        return "the repository was there before: commit when you like"
+        is_changed = _read("git", "status", "--porcelain", ".")
+        return "the repository was there before: commit when you like" if is_changed else "nothing is left to commit"
     _run("git", "add", "--all", hint="git add --all")
     later = 'git commit -m "Start of the project"'
     if not _read("git", "var", "GIT_COMMITTER_IDENT"):
