@@ -13,7 +13,7 @@ from conftest import notebook
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline import check, code, shell_line
+from pipeline import check, code, run, shell_line
 from pipeline.notebook import NotebookError, _may_assign, bindings, parse
 
 DVC = """\
@@ -155,8 +155,21 @@ def test_a_scratch_notebook_may_have_no_parameters_but_not_wrong_ones(here, caps
 
 def test_a_notebook_that_is_not_there_is_said_once(here, capsys):
     (here / "notebooks/fit.ipynb").unlink()
+    gone = (
+        "needs notebooks/fit.ipynb, which is not there: bring it back (`git checkout HEAD -- notebooks/fit.ipynb`), or "
+    )
+    both = "delete the stage `fit` and take `fit` off the list of the stage `code`"
     assert check.main([]) == 1
-    assert capsys.readouterr().out == "notebooks/fit.ipynb: there is no such file\n"
+    assert capsys.readouterr().out == f"dvc.yaml:9: stage `fit` {gone}{both}\n"
+    assert run.main(["notebooks/fit.ipynb", "outputs/fit.ipynb"]) == 1
+    assert capsys.readouterr().err == f"dvc.yaml:9: stage `fit` {gone}{both}\n"
+    # The half of it that is left when the stage alone was deleted; and a stage of another kind.
+    (here / "dvc.yaml").write_text(DVC[: DVC.index("  fit:")])
+    assert check.main([]) == 1
+    assert capsys.readouterr().out == f"dvc.yaml:5: stage `code` {gone}take `fit` off the list of the stage `code`\n"
+    (here / "dvc.yaml").write_text("stages:\n  fit:\n    cmd: papermill notebooks/fit.ipynb outputs/fit.ipynb\n")
+    assert check.main([]) == 1
+    assert capsys.readouterr().out == f"dvc.yaml:3: stage `fit` {gone}delete the stage `fit`\n"
 
 
 def test_a_record_is_renewed_only_where_the_code_is_the_same(here, capsys):

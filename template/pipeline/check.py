@@ -90,7 +90,7 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                 used.add(path)
                 notebook = notebooks[path]
                 if isinstance(notebook, NotebookError):
-                    yield str(notebook)
+                    yield project.gone(path) or str(notebook)
                 elif verb == "code":
                     yield from _record(stage.name, notebook, output, fix)
                 elif problems := [*notebook.problems()]:

@@ -163,6 +163,28 @@ class Project:
             "its `params:` list would say which values the notebook gets"
         )
 
+    def gone(self, notebook: str) -> str | None:
+        """What to do about a notebook that stages need and that is not there; None where that is not so, or cannot be told."""
+        try:
+            stages = [each for each in self.stages() if notebook in re.findall(r"[^\s\"']+", " ".join(each.cmd))]
+        except ProjectError:
+            return None
+        if not stages or (self.root / notebook).exists():
+            return None
+        # The one that runs it says more than the one that writes its code.
+        stages = {stage.keys[1]: stage for stage in sorted(stages, key=lambda each: each.calls("code") is not None)}
+        ways = [
+            f"delete the stage `{name}`"
+            if notebook in " ".join(stage.raw_cmd)
+            else f"take `{Path(notebook).stem}` off the list of the stage `{name}`"
+            for name, stage in stages.items()
+        ]
+        name, stage = next(iter(stages.items()))
+        return (
+            f"{self.place(stage, 'cmd')}: stage `{name}` needs {notebook}, which is not there: bring it back "
+            f"(`git checkout HEAD -- {notebook}`), or {' and '.join(ways)}"
+        )
+
     def parameters(self, stage: Stage, notebook: Notebook) -> Given:
         """What the stage gives to its notebook: exactly what its `params:` list has DVC track.
 

@@ -60,7 +60,7 @@ def main(argv: list[str]) -> int:
         problems += given.problems if given else []
         problems += _stale_code(project, stage, notebook) if name else []
     except (NotebookError, ProjectError) as error:
-        problems = [str(error)]
+        problems = [Project().gone(arguments.notebook) or str(error)]
     if problems:
         print("\n".join(problems), file=sys.stderr)
         return 1
