@@ -845,6 +845,29 @@ BROKEN = {
 }
 
 
+TWICE = {
+    "train:\n  lr: 1\nbase:\n  x: 1\n'train':\n  epochs: 2\n": "5: `train` stands twice (line 1, too)",
+    "base:\n  - train: 1\n  - lr: 1\n    rate: 2\n    lr: 3\n": "5: `lr` stands twice (line 3, too)",
+    "train: {lr: 1, lr: 2}\n": "1: `lr` stands twice (line 1, too)",
+    "train: &own\n  lr: 1\n  again: *own\n  lr: 2\n": "4: `lr` stands twice (line 2, too)",
+    "train: &own {lr: 1}\nbase:\n  <<: *own\n  <<: *own\n": "4: `<<` stands twice (line 3, too)",
+}
+
+
+@pytest.mark.parametrize("text", TWICE)
+def test_what_stands_twice_is_named_with_both_lines(here, capsys, text):
+    (here / "params.yaml").write_text(text)
+    assert check.main([]) == 1
+    assert capsys.readouterr().out == f"params.yaml:{TWICE[text]}: make one of them\n"
+
+
+def test_one_key_in_two_spellings_is_one_line(here, capsys):
+    (here / "params.yaml").write_text("train:\n  1: 1\n  0x1: 2\n")
+    assert check.main([]) == 1
+    out = capsys.readouterr().out
+    assert out.startswith("params.yaml:3: found duplicate key") and out.count("\n") == 1
+
+
 @pytest.mark.parametrize("text", BROKEN)
 def test_a_broken_pipeline_is_one_line(here, capsys, text):
     (here / "dvc.yaml").write_text(text)

@@ -15,7 +15,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from ruamel.yaml import YAML
-from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.constructor import DuplicateKeyError
+from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from pipeline import edits
 from pipeline.notebook import NOT_LITERAL, Notebook, Parameter, contradiction
@@ -396,10 +398,33 @@ def _parse(text: str, file: str) -> object:
             line = text.count("\n", 0, conflict.start()) + 1
             what = "holds a merge conflict: keep one side of it and delete the marker lines"
             raise ProjectError(f"{file}:{line}: {what}") from None
+        if isinstance(error, DuplicateKeyError):
+            what = _stands_twice(text, mark) or what
         raise ProjectError(f"{file}:{mark.line + 1}: {what}" if mark else f"{file}: {what}") from None
     except (YAMLError, ValueError) as error:
         raise ProjectError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
     raise ProjectError(f"{file}: parameters are read from YAML, JSON and TOML files only")
+
+
+def _stands_twice(text: str, mark: StringMark) -> str | None:
+    """What is wrong with the key at `mark`; None where no key above it in its mapping is written like it (`1` and `0x1`)."""
+    nodes = [edits.node(text, ())]
+    for node in nodes:
+        keys = [key for key, _ in node.value] if isinstance(node, MappingNode) else []
+        inner = [value for _, value in node.value] if keys else node.value if isinstance(node, SequenceNode) else []
+        if second := next((key for key in keys if _begins_at(key, mark)), None):
+            first = next(key for key in keys if key.value == second.value)
+            if first is second:
+                return None
+            return f"`{second.value}` stands twice (line {first.start_mark.line + 1}, too): make one of them"
+        # An alias may lead back to where it stands.
+        around = (each for each in inner if each.start_mark.line <= mark.line <= each.end_mark.line)
+        nodes += [each for each in around if each not in nodes]
+    return None
+
+
+def _begins_at(node: Node, mark: StringMark) -> bool:
+    return (node.start_mark.line, node.start_mark.column) == (mark.line, mark.column)
 
 
 def _no_plain_value(place: str, keys: tuple, value: object) -> str:
