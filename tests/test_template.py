@@ -239,7 +239,7 @@ def test_setup_adds_the_notebook_once(render, churn, tmp_path, environ, fails):
     assert done.returncode == fails
     if fails:
         assert f"failed; later: uv run python -m pipeline add '{churn}'\n" in done.stdout
-        assert f"go on from there: uv run python -m pipeline setup --notebook '{churn}'\n" in done.stdout
+        assert f"says, then: uv run python -m pipeline setup --notebook '{churn}'\n" in done.stdout
     else:
         assert "has no stage yet; this makes one: uv run python -m pipeline add NOTEBOOK" in done.stdout
         project.replace("dvc.yaml", "notebook: []", "notebook: [] # run notebooks/Churn_2.ipynb ")
