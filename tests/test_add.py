@@ -605,7 +605,7 @@ def test_no_project_around_what_is_no_notebook(template, environ, tmp_path, name
         file.write_text(text)
     _, done = started(template, environ, file, tmp_path / "project")
     assert done.returncode == 1 and not (tmp_path / "project").exists()
-    assert done.stdout.splitlines()[-1].startswith(message.replace("FILE", file.as_posix())), done.stdout
+    assert done.stdout.splitlines()[-1].startswith(f"notebook: {message.replace('FILE', file.as_posix())}"), done.stdout
     assert "Traceback" not in done.stdout
 
 

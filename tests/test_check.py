@@ -208,7 +208,7 @@ def repository(here, environ, monkeypatch):
     def git(*arguments: str) -> None:
         subprocess.run(["git", *arguments], check=True, capture_output=True)
 
-    (here / ".gitignore").write_text("/outputs/\n*.bin\n")
+    (here / ".gitignore").write_text("*.joblib\n*.bin\n")
     git("init", "--quiet")
     git("add", "--all")
     return git
@@ -339,6 +339,14 @@ def test_where_there_is_no_clone_to_speak_of(here, repository, capsys, monkeypat
     else:
         repository("rm", "--quiet", "--force", "--cached", "dvc.yaml")
     assert check.main([]) == 0
+
+
+def test_the_whole_of_an_ignored_folder_is_for_dvc(here, repository, capsys):
+    """A `.dvc` file below it would be ignored as well, which `dvc add` refuses."""
+    (here / ".gitignore").write_text("/data/raw\n")
+    (here / "dvc.yaml").write_text(with_deps("data/raw/x/1.csv"))
+    assert check.main([]) == 1
+    assert capsys.readouterr().out.endswith("or `uv run dvc add data/raw`\n")
 
 
 def test_what_dvc_has_just_added_is_not_in_git_yet(here, repository):

@@ -298,6 +298,7 @@ def many_at_once(reader: Reader, tmp_path: Path, slurm: dict[str, str] | None) -
     # test_sweep.py sweeps over such a cache.
     project.run(*shlex.split(reader.command("cache dir").replace("/FULL/PATH", str(tmp_path / "cache"))))
     assert f"dir = {tmp_path / 'cache'}\n" in project.read(".dvc/config")
+    project.run("git", "checkout", "--quiet", ".dvc/config")
 
 
 def when_something_is_wrong(reader: Reader) -> None:

@@ -54,9 +54,12 @@ def remote_at(workspace: Workspace, url: str) -> None:
     workspace.run("dvc", "remote", "modify", "--local", "storage", "url", url)
 
 
-def is_up_to_date(workspace: Workspace) -> bool:
-    """Whether nothing is to be computed again."""
-    return "up to date" in workspace.run("dvc", "status").stdout and not ran(workspace.run("dvc", "repro").stdout)
+def assert_up_to_date(workspace: Workspace) -> None:
+    """Nothing is to be computed again."""
+    status = workspace.run("dvc", "status").stdout
+    assert "up to date" in status, status
+    done = workspace.run("dvc", "repro").stdout
+    assert not ran(done), done
 
 
 def test_a_newcomer_is_working_in_one_command(clone):
@@ -66,7 +69,7 @@ def test_a_newcomer_is_working_in_one_command(clone):
         "uv run --with jupyterlab jupyter lab"
     )
     assert any(line.startswith("fetched data and results from the remote `storage` (") for line in lines)
-    assert is_up_to_date(clone)
+    assert_up_to_date(clone)
     assert clone.run("git", "status", "--porcelain").stdout == ""
     for hook in ("pre-commit", "pre-push", "post-checkout"):
         assert (clone.path / ".git" / "hooks" / hook).exists()
@@ -127,7 +130,7 @@ def test_what_was_never_pushed_is_named_and_the_rest_fetched(shared, clone, tmp_
     assert (clone.path / "data" / "external" / "penguins.csv").exists()
     remote_at(clone, str(shared.path.parent / "store"))
     setup(clone)
-    assert is_up_to_date(clone)
+    assert_up_to_date(clone)
 
 
 def test_changes_of_ones_own_are_not_overwritten(clone):
@@ -189,7 +192,7 @@ def test_a_server_that_refuses(shared, clone, status, expected):
     with served(shared.path.parent / "store") as (url, _):
         remote_at(clone, url)
         setup(clone)
-    assert is_up_to_date(clone)
+    assert_up_to_date(clone)
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://no-such-host.invalid"])
@@ -240,7 +243,7 @@ def test_an_interrupted_pull_goes_on(shared, clone, number):
         setup(clone)
         # What had arrived is looked for, and not had again.
         assert before and {given.count(path) for path in before} <= {0, 1}, given
-    assert is_up_to_date(clone)
+    assert_up_to_date(clone)
 
 
 def test_a_first_copy_says_what_it_lacks(made, tmp_path):

@@ -49,18 +49,23 @@ def lacking(project: Project, stages: list[Stage], chosen: list[Stage]) -> Itera
         return
     suspects = _not_in(elsewhere, suspects)
     # `./`: a colon at the beginning would mean something to git.
-    asked = "\0".join(f"./{dep}" for dep in suspects)
+    asked = "\0".join(sorted({f"./{each}" for dep in suspects for each in _upwards(dep)}))
     ignored = _git("check-ignore", "--no-index", "-z", "--stdin", given=asked) if suspects else None
     for dep, stage in suspects.items() if ignored is not None else ():
         head = f"{project.place(stage, 'deps')}: stage `{stage.name}`: a clone would lack {dep}, "
-        shown = f'"{dep}"' if " " in dep else dep
-        if f"./{dep}" in ignored:
+        if below := [each for each in _upwards(dep) if f"./{each}" in ignored]:
+            # Of a folder that git ignores DVC adds nothing but the whole: git would not see the .dvc file.
             yield (
                 f"{head}which no stage makes and git ignores: "
-                f"list it under `outs:` of the stage that makes it, or `uv run dvc add {shown}`"
+                f"list it under `outs:` of the stage that makes it, or `uv run dvc add {_typed(below[-1])}`"
             )
         elif "PRE_COMMIT" in os.environ and os.path.exists(dep):
-            yield f"{head}which is not in git: `git add {shown}`, or, where it is data, `uv run dvc add {shown}`"
+            yield f"{head}which is not in git: `git add {_typed(dep)}`, or, where it is data, `uv run dvc add {_typed(dep)}`"
+
+
+def _typed(path: str) -> str:
+    """As an argument of a command."""
+    return f'"{path}"' if " " in path else path
 
 
 class _Places:
