@@ -246,6 +246,16 @@ def test_an_interrupted_pull_goes_on(shared, clone, number):
     assert_up_to_date(clone)
 
 
+def test_a_folder_that_came_without_the_list_of_its_files(shared, clone):
+    """An interrupt may leave that: DVC reads the list at the remote to check the folder out."""
+    remote_at(clone, str(shared.path.parent / "store"))
+    setup(clone)
+    (cached,) = (clone.path / ".dvc/cache").glob("files/md5/??/*.dir")
+    cached.unlink()
+    assert setup(clone)[-1].startswith("Everything is up to date.")
+    assert_up_to_date(clone)
+
+
 def test_a_first_copy_says_what_it_lacks(made, tmp_path):
     shutil.copytree(made.path, tmp_path / "p", ignore=shutil.ignore_patterns(".git", "dvc.lock"))
     project = Workspace(tmp_path / "p", dict(made.environ))

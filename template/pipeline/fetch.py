@@ -96,18 +96,21 @@ def _fetch() -> str:
             name = repo.config["core"].get("remote")
             if name:
                 remote = f"the remote `{name}` ({_without_secrets(repo.config['remote'][name]['url'])})"
-            missing = _missing(repo)
-            if not missing:
-                return "data and results are here"
-            # What an interrupted pull has left in the cache needs no network.
-            repo.checkout(targets=[str(out) for out in missing], allow_missing=True)
-            missing = _missing(repo)
-            if not missing:
+            missing, uncached = _lacking(repo)
+            if missing:
+                # What an interrupted pull has left in the cache needs no network.
+                repo.checkout(targets=_names(missing), allow_missing=True)
+                # A folder may now be here, and the list of its files, which the cache needs, not yet.
+                missing, uncached = _lacking(repo)
+            if not missing and not (uncached and name):
                 return "data and results are here"
             if not name:
                 return _without_remote(repo, missing)
-            _look_at(repo, missing[0])
-            repo.pull(targets=[str(out) for out in missing])
+            lacking = [*uncached, *missing]
+            _look_at(repo, lacking[0])
+            repo.fetch(targets=_names(lacking))
+            if missing:
+                repo.checkout(targets=_names(missing))
             return f"fetched data and results from {remote}"
     except CheckoutError as error:
         files = ", ".join(error.target_infos[:3]) + (", ..." if len(error.target_infos) > 3 else "")
@@ -121,13 +124,19 @@ def _fetch() -> str:
         raise Unfetched(_explained(remote, error)) from None
 
 
-def _missing(repo) -> list:
-    """The outs, as DVC has them, of which a part at least is not here; inputs first."""
-    deleted = repo.data_status(granular=True).get("uncommitted", {}).get("deleted", [])
-    outs = [
-        out for out in repo.index.outs if out.use_cache and any(f"{path}/".startswith(f"{out}/") for path in deleted)
-    ]
-    return sorted(outs, key=lambda out: not _is_input(out))
+def _lacking(repo) -> tuple[list, list]:
+    """The outs, as DVC has them, of which a part at least is not in the checkout, and not in the cache; inputs first."""
+    status = repo.data_status(granular=True)
+    outs = sorted((out for out in repo.index.outs if out.use_cache), key=lambda out: not _is_input(out))
+
+    def those(paths: list[str]) -> list:
+        return [out for out in outs if any(f"{path}/".startswith(f"{out}/") for path in paths)]
+
+    return those(status.get("uncommitted", {}).get("deleted", [])), those(status.get("not_in_cache", []))
+
+
+def _names(outs: list) -> list[str]:
+    return [str(out) for out in outs]
 
 
 def _is_input(out) -> bool:
