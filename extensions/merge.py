@@ -80,6 +80,9 @@ def in_conflict(project: Path) -> list[str]:
 
 def main() -> int:
     """Merges each file of the project that is in conflict; returns the exit code, 0."""
+    sys.path.insert(0, str(Path(__file__).parents[1] / "template"))  # the template's, not the project's
+    from pipeline import files
+
     for path, stages in _unmerged().items():
         parse = PARSERS.get(Path(path).suffix or Path(path).name)
         if parse is None or stages.keys() != {"1", "2", "3"}:
@@ -89,8 +92,7 @@ def main() -> int:
             text = merged_text(parse, *(version.replace("\r\n", "\n") for version in versions))
         except (Unreadable, UnicodeDecodeError):
             continue
-        # In place: the file's mode stays.
-        Path(path).write_text(text, encoding="utf-8", newline="\r\n" if "\r\n" in versions[1] else "\n")
+        files.write(path, text.replace("\n", "\r\n") if "\r\n" in versions[1] else text)
         if not CONFLICT.search(text):
             # As Copier leaves what it could merge: a change that is not staged.
             _git("reset", "--quiet", "--", path, good=(0, 1))

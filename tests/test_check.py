@@ -349,6 +349,40 @@ def test_the_whole_of_an_ignored_folder_is_for_dvc(here, repository, capsys):
     assert capsys.readouterr().out.endswith("or `uv run dvc add data/raw`\n")
 
 
+def test_results_that_a_failed_run_left_out_of_the_commit(here, repository, capsys, monkeypatch):
+    """`git commit --all` would delete them: DVC removes the outs of a stage before it runs."""
+    metrics, plots = here / "outputs/metrics.yaml", here / "outputs/plots/loss.csv"
+    plots.parent.mkdir(parents=True)
+    outs = "outs: [outputs/plots]\n    metrics: [{outputs/metrics.yaml: {cache: false}}]\n    "
+    (here / "dvc.yaml").write_text(DVC.replace("deps: [outputs", f"{outs}deps: [outputs"))
+    for path in (metrics, plots):
+        path.write_text("loss: 1\n")
+    repository("add", "--all")
+    repository("-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--message", "work")
+    monkeypatch.setenv("PRE_COMMIT", "1")
+    for path in (metrics, plots):
+        path.unlink()
+    plots.parent.rmdir()
+    assert check.main([]) == 0  # not in the commit
+    repository("add", "--all")
+    assert check.main([]) == 1
+    assert capsys.readouterr().out.splitlines() == [
+        f"dvc.yaml:{line}: stage `fit`: the commit deletes {out}, which its last run did not make: `uv run dvc repro` makes it, "
+        f"or `git checkout HEAD -- {out}` brings the last one back"
+        for line, out in ((10, "outputs/plots"), (10, "outputs/metrics.yaml"))
+    ]
+    repository("checkout", "HEAD", "--", "outputs/plots", "outputs/metrics.yaml")
+    assert check.main([]) == 0
+    # DVC tracks it now, or nobody makes it any more.
+    repository("rm", "--cached", "--quiet", "-r", "outputs")
+    assert check.main([]) == 0
+    shutil.rmtree(here / "outputs/plots")
+    metrics.unlink()
+    (here / "dvc.yaml").write_text(DVC)
+    repository("add", "--all")
+    assert check.main([]) == 0
+
+
 def test_what_dvc_has_just_added_is_not_in_git_yet(here, repository):
     (here / "dvc.yaml").write_text(with_deps("data/deep/x.bin"))
     assert check.main([]) == 1

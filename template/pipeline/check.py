@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import deps, edits, files
+from pipeline import clone, edits, files
 from pipeline.notebook import (
     NOT_LITERAL,
     PARAMETERS_TAG,
@@ -105,7 +105,7 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                     yield from _depends_on_code(project, stage, path, code_files.get(path))
                     warnings += [f"{line} (a warning)" for line in notebook.unused()]
         chosen = [each for each in stages if not wanted or any(path in wanted for _, path, *_ in _uses(project, each))]
-        yield from deps.lacking(project, stages, chosen)
+        yield from clone.lacking(project, stages, chosen)
     except ProjectError as error:
         yield str(error)
     for path in sorted((wanted or _notebooks_in(Path("notebooks"))) - used):

@@ -1,4 +1,4 @@
-"""Where the deps of the stages come from: a clone has what a stage makes, what DVC tracks and what git tracks.
+"""What a clone would lack of the pipeline: it has what a stage makes, what DVC tracks and what git tracks.
 
 What is neither lies on this disk alone: all works here, and nothing in any clone.
 """
@@ -19,7 +19,7 @@ from pipeline.project import PIPELINE_FILE, Project, ProjectError, Stage
 
 
 def lacking(project: Project, stages: list[Stage], chosen: list[Stage]) -> Iterator[str]:
-    """The deps that a clone would lack; one line each, with its cure.
+    """The deps that a clone would lack, and the results that the commit takes from it; one line each, with its cure.
 
     What git does not ignore is only missing while a commit is made: until then, a person may still `git add` it. Where
     there is no git, or it has no dvc.yaml, there is no clone to speak of.
@@ -27,11 +27,17 @@ def lacking(project: Project, stages: list[Stage], chosen: list[Stage]) -> Itera
     Args:
         project: in the current folder.
         stages: all of its stages.
-        chosen: those whose deps are looked at.
+        chosen: those that are looked at.
 
     Raises:
         ProjectError: a variable in a `wdir:` is not defined.
     """
+    yield from _lacking_deps(project, stages, chosen)
+    if "PRE_COMMIT" in os.environ:
+        yield from _deleted(project, chosen)
+
+
+def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) -> Iterator[str]:
     made = _Places(_outs(project, stages))
     suspects = {}
     for stage in chosen:
@@ -61,6 +67,19 @@ def lacking(project: Project, stages: list[Stage], chosen: list[Stage]) -> Itera
             )
         elif "PRE_COMMIT" in os.environ and os.path.exists(dep):
             yield f"{head}which is not in git: `git add {_typed(dep)}`, or, where it is data, `uv run dvc add {_typed(dep)}`"
+
+
+def _deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
+    """A run that fails leaves no results, and `git commit --all` would delete those that git keeps."""
+    gone = {out: stage for stage in stages for out in _placed(project, stage, stage.outs) if not os.path.exists(out)}
+    deleted = _git("diff", "--cached", "--name-only", "--diff-filter=D", "--relative", "-z") if gone else None
+    places = _Places(deleted or ())
+    for out, stage in gone.items():
+        if places.cover(out):
+            yield (
+                f"{project.place(stage, 'outs')}: stage `{stage.name}`: the commit deletes {out}, which its last run did not "
+                f"make: `uv run dvc repro` makes it, or `git checkout HEAD -- {_typed(out)}` brings the last one back"
+            )
 
 
 def _typed(path: str) -> str:
