@@ -225,7 +225,7 @@ REFUSALS = {
         "{\n",
         PARAMS,
         "notebooks/fit.ipynb:2: is not a notebook (broken JSON): "
-        "go back to the committed one with `git checkout HEAD -- notebooks/fit.ipynb`",
+        "go back to its last version; from git: `git checkout HEAD -- notebooks/fit.ipynb`",
     ),
     "R": (
         notebook("x <- 1", language="R"),

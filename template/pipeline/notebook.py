@@ -308,7 +308,7 @@ def parse(text: str, name: str) -> Notebook:
         line = getattr(error, "lineno", None)
         place = f"{name}:{line}" if line else name
         raise NotebookError(
-            f"{place}: is not a notebook (broken JSON): go back to the committed one with `git checkout HEAD -- {name}`"
+            f"{place}: is not a notebook (broken JSON): go back to its last version; from git: `git checkout HEAD -- {name}`"
         ) from None
     if not isinstance(document, dict) or "nbformat" not in document:
         raise NotebookError(f"{name}: is not a notebook: it is JSON of another kind")
