@@ -4,11 +4,12 @@ import getpass
 import json
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,10 +18,17 @@ import pytest
 from ruamel.yaml import YAML
 
 TEMPLATE = Path(__file__).parents[1]
+# Windows has none, and skips the tests that send it.
+KILL = getattr(signal, "SIGKILL", None)
 
 
 def pytest_addoption(parser) -> None:
     parser.addoption("--pictures", metavar="FOLDER", help="where the pictures that README.md shows are made anew")
+
+
+def on_path(command: Sequence[str], environ: dict[str, str]) -> list[str]:
+    """A command with its program's place: Windows would look for it on our own PATH."""
+    return [shutil.which(command[0], path=environ["PATH"]) or command[0], *command[1:]]
 
 
 @dataclass
@@ -33,8 +41,8 @@ class Workspace:
     def run(self, *command: str, check: bool = True, **kwargs) -> subprocess.CompletedProcess:
         """Runs a command in the project, both output streams in `stdout`."""
         done = subprocess.run(
-            command, cwd=self.path, env=self.environ, text=True, encoding="utf-8", stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT, **{"timeout": 300, "stdin": subprocess.DEVNULL} | kwargs,
+            on_path(command, self.environ), cwd=self.path, env=self.environ, text=True, encoding="utf-8",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, **{"timeout": 300, "stdin": subprocess.DEVNULL} | kwargs,
         )  # fmt: skip
         assert not check or done.returncode == 0, f"{command} ended with {done.returncode}:\n{done.stdout}"
         return done
@@ -87,7 +95,11 @@ def environ(tmp_path_factory) -> dict[str, str]:
     """Variables for all that tests start: one shared environment, no settings of the person's own."""
     own = tmp_path_factory.mktemp("home")
     environment = tmp_path_factory.mktemp("environment") / "venv"
-    (own / "gitconfig").write_text("[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n")
+    (own / "gitconfig").write_text(
+        "[user]\n\tname = Ada\n\temail = ada@example.com\n[init]\n\tdefaultBranch = main\n"
+        # On Windows; releases of the template say nothing of line ends.
+        "[core]\n\tautocrlf = false\n"
+    )
     (own / "copier.yml").write_text("{}\n")
     variables = {
         name: value
@@ -103,7 +115,19 @@ def environ(tmp_path_factory) -> dict[str, str]:
         "DVC_GLOBAL_CONFIG_DIR": str(own),
         "DVC_SITE_CACHE_DIR": str(own / "site"),
         "PYTHONDONTWRITEBYTECODE": "1",
+        "PYTHONIOENCODING": "utf-8",
     }
+
+
+@pytest.fixture
+def noatime(tmp_path_factory) -> Iterator[Path]:
+    """A folder whose file system notes no reads."""
+    folder = tmp_path_factory.mktemp("noatime")
+    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "noatime", "tmpfs", folder], capture_output=True, text=True)
+    if mounted.returncode:
+        pytest.skip(f"needs a file system that notes no reads: {mounted.stderr.strip()}")
+    yield folder
+    subprocess.run(["umount", "--lazy", folder], check=True)
 
 
 @pytest.fixture(scope="session")

@@ -6,6 +6,7 @@ import shutil
 import subprocess
 
 import pytest
+from conftest import on_path
 from ruamel.yaml import YAML
 
 LOCK, NOTEBOOK = "dvc.lock", "notebooks/penguins.ipynb"
@@ -31,8 +32,8 @@ def cell(document: dict, identity: str) -> dict:
 def execute_in_editor(project) -> None:
     """Runs and saves the notebook as an editor does: in its own folder."""
     subprocess.run(
-        ["jupyter", "execute", "--inplace", "penguins.ipynb"], cwd=project.path / "notebooks", env=project.environ,
-        check=True, capture_output=True,
+        on_path(["jupyter", "execute", "--inplace", "penguins.ipynb"], project.environ), cwd=project.path / "notebooks",
+        env=project.environ, check=True, capture_output=True,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ import time
 
 import psutil
 import pytest
-from conftest import notebook
+from conftest import KILL, notebook
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -385,7 +385,7 @@ BUSY = (
         # A shell may replace itself by the command that DVC gives it, or wait beside it.
         (["dvc", "repro"], "bash", signal.SIGTERM, "SIGTERM"),
         (["dvc", "repro"], "sh", signal.SIGTERM, "SIGTERM"),
-        (["dvc", "repro"], "sh", signal.SIGKILL, "SIGTERM"),
+        (["dvc", "repro"], "sh", KILL, "SIGTERM"),
     ],
     ids=["ctrl-c", "sigterm", "dvc ended", "dvc and its shell ended", "dvc killed"],
 )

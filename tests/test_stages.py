@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import Workspace
+from conftest import Workspace, on_path
 from ruamel.yaml import YAML
 from test_made_project import ran
 
@@ -265,7 +265,7 @@ def filled(plot: dict) -> str:
 
 def test_the_history_can_be_drawn_while_it_grows(stages):
     process = subprocess.Popen(
-        ["dvc", "exp", "run", "-S", "train.epochs=100000"], cwd=stages.path, env=stages.environ,
+        on_path(["dvc", "exp", "run", "-S", "train.epochs=100000"], stages.environ), cwd=stages.path, env=stages.environ,
         stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
     )  # fmt: skip
     try:

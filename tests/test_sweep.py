@@ -19,7 +19,7 @@ from pathlib import Path
 
 import psutil
 import pytest
-from conftest import TEMPLATE, Workspace, notebook
+from conftest import TEMPLATE, Workspace, notebook, on_path
 
 from pipeline import sweep
 
@@ -114,8 +114,8 @@ class Sweeps(Workspace):
     def started(self, *arguments: str) -> Iterator[subprocess.Popen]:
         """A sweep in the background, in a process group of its own, as a terminal has it."""
         with subprocess.Popen(
-            ["python", "-m", "pipeline", "sweep", *arguments], cwd=self.path, env=self.environ, text=True,
-            encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+            on_path(["python", "-m", "pipeline", "sweep", *arguments], self.environ), cwd=self.path, env=self.environ,
+            text=True, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         ) as process:  # fmt: skip
             # A test that reads what does not come must end, too.
             watchdog = threading.Timer(300, process.kill)
@@ -485,8 +485,8 @@ class Cluster:
     def _start(self, name: str, *command: str, **environ: str) -> None:
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = psutil.Popen(
-                ["dask", *command, "--no-dashboard"], cwd=self.folder, env=self.environ | environ, stdout=log, stderr=log,
-                start_new_session=True,
+                on_path(["dask", *command, "--no-dashboard"], self.environ), cwd=self.folder, env=self.environ | environ,
+                stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
     def worker_of(self, process: psutil.Process) -> str:

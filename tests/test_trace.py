@@ -1,12 +1,13 @@
 """What a run says of files that dvc.yaml does not declare: real kernels, native readers, and the audit hook."""
 
 import os
+import shutil
 import time
 
 import pytest
 from test_run import RUN, ready
 
-from pipeline.trace import by_folder
+from pipeline.trace import Trace, by_folder
 
 STAGE = """\
 stages:
@@ -238,6 +239,23 @@ def test_where_access_times_do_not_tell(bare):
     assert done.stdout.partition("\n")[2] == (
         f"{READ_UNDECLARED}      - data/b.csv\n      - data/c.csv\n      - helper.py\n"
     )
+
+
+def test_what_another_program_reads_where_no_read_is_noted(bare, noatime):
+    bare.path = shutil.copytree(bare.path, noatime / "project")
+    stage = STAGE.replace("data/a.csv]", "data/a.csv, data/b.csv]")
+    traced(bare, "import subprocess\nsubprocess.run(['cat', 'data/b.csv'], capture_output=True)\nNone", stage=stage)
+    assert bare.pipeline(*RUN).stdout == ""
+
+
+def test_a_file_as_an_archive_brings_it(bare, monkeypatch):
+    """Its times are equal, and of a whole second. macOS notes no read of it unless it is set back."""
+    second = 1_600_000_000
+    path = bare.write("data/b.csv", "x")
+    os.utime(path, (second, second))
+    monkeypatch.chdir(bare.path)
+    with Trace():
+        assert path.stat().st_atime < path.stat().st_mtime == second
 
 
 def test_a_run_that_fails_says_only_that(bare):

@@ -49,6 +49,8 @@ def main(argv: list[str]) -> int:
         help="fail where dvc.yaml and what the run touched differ (also: PIPELINE_STRICT=1)",
     )
     arguments = parser.parse_args(argv)
+    # As dvc.yaml has them, however a shell completes them.
+    arguments.notebook, arguments.output = (Path(path).as_posix() for path in (arguments.notebook, arguments.output))
     try:
         notebook = read(arguments.notebook)
         project = Project()
@@ -153,6 +155,8 @@ def _untouched(project: Project, stage: Stage, notebook: Notebook, trace: Trace)
         ("deps", "input", "read", stage.deps, trace.read | trace.written),
         ("outs", "output", "write", stage.outs, trace.written),
     ):
+        if key == "deps" and not trace.sees_all:
+            continue  # who reads it may not be Python
         for path in paths:
             place = _plain(path)
             if place in exempt or "://" in path or any(is_covered(file, [place]) for file in touched):
@@ -313,7 +317,8 @@ class _Run:
     def save_now_and_then(self) -> None:
         """Saves the notebook as far as it got, so that a long run can be looked at."""
         if time.monotonic() - self.saved >= SAVE_EVERY:
-            files.write(self.output, _as_text(self.executed))
+            with contextlib.suppress(OSError):  # it is no reason to end the run; the end will say it
+                files.write(self.output, _as_text(self.executed))
             self.saved = time.monotonic()
 
     def _report(self, failure: BaseException | None) -> int:
@@ -450,8 +455,9 @@ def _start_kernel(run: _Run, folder: str):
     """The manager of a started kernel of the Python that runs this, whatever kernels this machine has registered."""
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
-    from jupyter_core.utils import run_sync
+    from jupyter_core.utils import ensure_event_loop, run_sync
 
+    ensure_event_loop(prefer_selector_loop=True)  # on Windows, ZeroMQ warns of the usual one
     # Its log, which would tell of the interrupt that begins each shutdown, says nothing about the notebook.
     # Without the debugger's `-Xfrozen_modules=off` of the stock kernel: nobody debugs a run, and it starts sooner.
     spec = KernelSpec(
@@ -534,8 +540,12 @@ def _as_text(executed) -> str:
 def _without_process(output):
     """Warnings and tracebacks name a cell by a temporary file, in a folder that is named after the process."""
 
+    # Windows may call the folder by a short name, which the kernel does not.
+    folders = {tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir())}
+    names = "|".join(re.escape(os.path.join(folder, "ipykernel_")) for folder in folders)
+
     def shortened(text: str) -> str:
-        return re.sub(re.escape(os.path.join(tempfile.gettempdir(), "ipykernel_")) + r"\d+[/\\]", "cell-", text)
+        return re.sub(rf"(?:{names})\d+[/\\]", "cell-", text)
 
     output = copy.copy(output)
     if output.output_type == "stream":

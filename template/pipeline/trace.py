@@ -8,6 +8,7 @@ someone else's. Another program that reads a file during the run is seen as well
 import contextlib
 import os
 import sys
+import tempfile
 from collections import Counter
 from collections.abc import Collection, Iterator
 from pathlib import Path
@@ -32,21 +33,25 @@ class Trace:
         read: those of them that were read and stayed as they were. A module of the project's own was read, too, where
             Python took its compiled form.
         written: what is new or has changed. What the run reads only after having written it is no more than that.
+        sees_all: whether access times tell here, so that what is not among `read` was not read.
     """
 
     def __init__(self):
         self.files: set[str] = set()
         self.read: set[str] = set()
         self.written: set[str] = set()
+        self.sees_all = True
         self._before: dict[str, tuple[int, ...]] = {}
         """Of each file the access time, and the modification time, size and inode: by these, another file is known."""
         self._log: Path | None = None
         """Where the kernel writes what it opens."""
 
     def __enter__(self) -> "Trace":
+        self.sees_all = _access_times_tell()
         for path, stat in _stats():
-            # Linux (`relatime`) and macOS note a read only where the last one noted is not newer than the last change.
-            if stat.st_atime_ns > stat.st_mtime_ns:
+            # Linux (`relatime`) notes a read only where the last one noted is not newer than the last change; macOS, where
+            # it is older.
+            if stat.st_atime_ns >= stat.st_mtime_ns:
                 with contextlib.suppress(OSError):  # a file of someone else's: the hook may see it
                     stat = _set_back(path, stat)
             self._before[path] = (stat.st_atime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino)
@@ -95,7 +100,7 @@ class Trace:
 
 def tell_opened(root: str, log: str, shell) -> None:
     """In the kernel: writes, after each cell, the path of each file below a folder that was opened to be read, one a line."""
-    prefix, seen, due = os.path.join(root, ""), set(), []
+    prefix, seen, due = os.path.normcase(os.path.join(root, "")), set(), []
 
     def note(event, arguments):
         if event != "open":
@@ -106,7 +111,7 @@ def tell_opened(root: str, log: str, shell) -> None:
         if not readable or not isinstance(path, str | bytes):
             return
         path = os.path.abspath(os.fsdecode(path))
-        if path.startswith(prefix) and path not in seen:
+        if os.path.normcase(path).startswith(prefix) and path not in seen:
             seen.add(path)
             due.append(os.fsencode(path) + b"\n")
 
@@ -175,7 +180,7 @@ def _stats() -> Iterator[tuple[str, os.stat_result]]:
             try:
                 if not entry.is_dir():
                     if name not in _SKIPPED_FILES and name[-4:] != ".dvc":
-                        yield path, entry.stat()
+                        yield path, os.stat(path)  # on Windows, an entry's own knows no inode
                     continue
             except OSError:  # it went away just now, or is a link to nothing
                 continue
@@ -205,8 +210,27 @@ def _set_back(path: str, stat: os.stat_result) -> os.stat_result:
     Raises:
         OSError: the file is not ours.
     """
-    os.utime(path, ns=(stat.st_mtime_ns // 10**9 * 10**9, stat.st_mtime_ns))
+    os.utime(path, ns=(max(0, stat.st_mtime_ns // 10**9 - 1) * 10**9, stat.st_mtime_ns))
     return os.stat(path)
+
+
+def _access_times_tell() -> bool:
+    """Tries it out: it depends on the mount (`noatime`), and on a setting of Windows."""
+    try:
+        # Neither is watched.
+        handle, path = tempfile.mkstemp(prefix=".", dir=".dvc/tmp" if os.path.isdir(".dvc/tmp") else ".")
+    except OSError:
+        return False
+    try:
+        os.write(handle, b"x")
+        os.close(handle)
+        before = _set_back(path, os.stat(path))
+        Path(path).read_bytes()
+        return os.stat(path).st_atime_ns != before.st_atime_ns
+    except OSError:  # as where times are not ours to set
+        return False
+    finally:
+        os.unlink(path)
 
 
 def _source(path: str) -> str:
