@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import pytest
-from conftest import Workspace, notebook
+from conftest import Workspace, notebook, on_path
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -432,7 +432,7 @@ def samples(churn, tmp_path_factory) -> Path:
     """The folder of the notebooks below, with what they read."""
     folder = tmp_path_factory.mktemp("samples") / "work"
     folder.mkdir()
-    subprocess.run(["python", "-c", SAMPLES], cwd=folder, env=churn.environ, check=True)
+    subprocess.run(on_path(["python", "-c", SAMPLES], churn.environ), cwd=folder, env=churn.environ, check=True)
     return folder
 
 
@@ -681,6 +681,28 @@ def test_a_stage_is_brought_up_to_date(project):
     # Undone with git.
     project.run("git", "checkout", "--", "params.yaml", "dvc.yaml")
     assert "more.txt" not in project.read("dvc.yaml")
+
+
+def test_line_ends_are_those_that_git_will_keep(project, samples):
+    """DVC records what lies on the disk: with others it would be another file in each clone."""
+    (samples / "of_windows.py").write_bytes(b"WIDTH = 2\r\n")
+    (samples / "ends.ipynb").write_bytes(
+        untagged("import of_windows", "print(of_windows.WIDTH)").encode().replace(b"\n", b"\r\n")
+    )
+    project.pipeline("add", str(samples / "ends.ipynb"))
+    for name in ("of_windows.py", "ends.ipynb"):
+        assert b"\r" not in (project.path / "notebooks" / name).read_bytes()
+
+
+def test_where_no_read_is_noted(project, samples, noatime):
+    """What the code tells is an input there, whoever reads it."""
+    shutil.copytree(project.path, noatime / "project", symlinks=True)
+    project = Workspace(noatime / "project", project.environ)
+    (samples / "cat.ipynb").write_text(
+        untagged("import subprocess\nsubprocess.run(['cat', 'text/one.txt'], check=True)")
+    )
+    project.pipeline("add", str(samples / "cat.ipynb"))
+    assert stage(project, "cat")["deps"] == ["data/external/text/one.txt", "outputs/code/cat.py"]
 
 
 def test_without_a_run(project, samples):

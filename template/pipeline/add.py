@@ -151,8 +151,8 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
     deps = by_folder(reads, trace.files - trace.read, (), whole=False)
     outs = by_folder(written, trace.files - trace.written, others, whole=True)
     if entry is not None:
-        # A run that failed has not seen all: what the code tells stays.
-        entry.deps = _outermost({*deps, *(entry.deps if exit_code else ())})
+        # A run that failed has not seen all, nor has one where access times do not tell: what the code tells stays.
+        entry.deps = _outermost({*deps, *(entry.deps if exit_code or not trace.sees_all else ())})
         entry.outs = _outermost({*outs, *(entry.outs if exit_code else ())})
         entry.write()
         print(f"{PIPELINE_FILE}: added stage `{entry.name}`")
@@ -458,7 +458,11 @@ def _write_notebook(path: str, document: dict, is_copy: bool) -> None:
 
 def _tidy(path: str) -> None:
     """Leaves a notebook or a module as the project's hooks would: they must not change what a run was recorded with."""
-    for tool in (["ruff", "check", "--quiet", "--fix"], ["ruff", "format", "--quiet"], ["nbstripout", "--keep-id"]):
+    for tool in (
+        ["ruff", "check", "--quiet", "--fix"],
+        ["ruff", "format", "--quiet"],
+        ["nbstripout", "--keep-id", "--unix-newlines"],
+    ):
         # What a tool cannot mend, the commit will say; a project may have taken it out.
         if importlib.util.find_spec(tool[0]) and (path.endswith(".ipynb") or tool[0] == "ruff"):
             subprocess.run([sys.executable, "-m", *tool, path], capture_output=True)
@@ -500,14 +504,16 @@ def _refuse_unsaved(target: str) -> None:
 
 def _git(*arguments: str) -> str | None:
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8")
+        done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8", errors="replace")
     except OSError:
         return None
     return done.stdout.rstrip("\n") if done.returncode == 0 else None
 
 
 def _dvc(*arguments: str) -> None:
-    done = subprocess.run([sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, encoding="utf-8", errors="replace"
+    )
     if done.returncode:
         said = (done.stdout + done.stderr).strip().splitlines() or [""]
         what = next((line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")), said[-1])
