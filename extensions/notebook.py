@@ -4,7 +4,6 @@ import importlib.util
 import os
 import re
 import shlex
-import subprocess
 import sys
 from pathlib import Path
 from types import ModuleType
@@ -71,7 +70,7 @@ def absolute(path: str) -> str:
 
 def quoted(word: str) -> str:
     """A word of a command line, for the shell that Copier runs a task with: sh, or Windows' cmd."""
-    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)
+    return f'"{word}"' if os.name == "nt" else shlex.quote(word)
 
 
 def requirements(text: str) -> list[str]:

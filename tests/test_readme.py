@@ -12,7 +12,7 @@ import urllib.request
 from pathlib import Path
 
 import pytest
-from conftest import Workspace, free_port, notebook
+from conftest import Workspace, free_port, notebook, on_path
 from test_made_project import ran
 from test_run import wait
 
@@ -95,7 +95,7 @@ def test_the_starts_show_the_same_commands(made, staged, render, tmp_path):
 
 def without_values(command: str) -> str:
     """A command without what only a project's own parameters and metrics can say."""
-    return re.sub(r" (-S|--by) ('[^']*'|\S+)", "", command)
+    return re.sub(r' (-S|--by) ("[^"]*"|\S+)', "", command)
 
 
 @pytest.fixture
@@ -220,8 +220,9 @@ def editor(project: Workspace, command: str) -> None:
     options = ["--no-browser", "--allow-root", f"--ServerApp.port={port}", "--IdentityProvider.token="]
     with log.open("w") as file:
         process = subprocess.Popen(
-            [*shlex.split(command), *options], cwd=project.path, env=project.environ, stdout=file, stderr=file
-        )
+            on_path([*shlex.split(command), *options], project.environ), cwd=project.path, env=project.environ, stdout=file,
+            stderr=file,
+        )  # fmt: skip
 
     def page() -> bytes:
         with contextlib.suppress(OSError):
@@ -282,8 +283,8 @@ def many_at_once(reader: Reader, tmp_path: Path, slurm: dict[str, str] | None) -
         ):
             command = reader.command(pattern).replace("HOST:8786", address)
             process = subprocess.Popen(
-                [*shlex.split(command), *options], cwd=tmp_path if "worker" in pattern else project.path,
-                env=project.environ, stdout=file, stderr=file,
+                on_path([*shlex.split(command), *options], project.environ),
+                cwd=tmp_path if "worker" in pattern else project.path, env=project.environ, stdout=file, stderr=file,
             )  # fmt: skip
             cluster.callback(process.wait, timeout=120)
             cluster.callback(process.terminate)
@@ -346,8 +347,9 @@ def when_something_is_wrong(reader: Reader) -> None:
     project.write("../slow.ipynb", slow)
     project.pipeline("add", "../slow.ipynb", "--no-run")
     process = subprocess.Popen(
-        ["dvc", "repro", "slow"], cwd=project.path, env=project.environ, stdout=subprocess.DEVNULL
-    )
+        on_path(["dvc", "repro", "slow"], project.environ), cwd=project.path, env=project.environ,
+        stdout=subprocess.DEVNULL,
+    )  # fmt: skip
     wait(lambda: (project.path / "started").exists())
     seen("is being blocked by", project.run("dvc", "status", check=False).stdout)
     process.terminate()

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from conftest import Workspace
+from conftest import KILL, Workspace
 from test_made_project import ran
 from test_run import wait
 
@@ -146,7 +146,7 @@ def test_changes_of_ones_own_are_not_overwritten(clone):
 def test_a_store_whose_package_is_not_there(clone):
     remote_at(clone, "s3://bucket/penguins")
     assert (
-        "data: the remote `storage` (s3://bucket/penguins) needs a package: uv add --group dev 'dvc[s3]'; then " + AGAIN
+        'data: the remote `storage` (s3://bucket/penguins) needs a package: uv add --group dev "dvc[s3]"; then ' + AGAIN
     ) in setup(clone, 1)
 
 
@@ -203,7 +203,7 @@ def test_no_network(clone, address):
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, KILL])
 def test_an_interrupted_pull_goes_on(shared, clone, number):
     go_on = threading.Event()
     asked, log = collections.Counter(), clone.path.parent / "log"
@@ -236,7 +236,7 @@ def test_an_interrupted_pull_goes_on(shared, clone, number):
         go_on.set()
     said = log.read_text()
     assert "Traceback" not in said
-    assert number == signal.SIGKILL or said.strip().endswith(f"To go on from there: {AGAIN}")
+    assert number == KILL or said.strip().endswith(f"To go on from there: {AGAIN}")
     before = arrived()
     with served(shared.path.parent / "store") as (url, given):
         remote_at(clone, url)

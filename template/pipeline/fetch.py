@@ -19,7 +19,7 @@ _KEYS = f"where README.md says (`Share the results`), then {AGAIN}"
 # fits: a store that cannot be read often ends in "not found", too.
 _CAUSES = [
     (r"_NoFolder", f"is a folder that is not there: connect its drive, or correct its path in .dvc/config, then {AGAIN}"),
-    (r"requires 'dvc-(\w+)'", rf"needs a package: uv add --group dev 'dvc[\1]'; then {AGAIN}"),
+    (r"requires 'dvc-(\w+)'", rf'needs a package: uv add --group dev "dvc[\1]"; then {AGAIN}'),
     (r"_NoKeyFile: (.*)", rf"is to be read with \1, which is not there: put it there, or name another {_KEYS}"),
     (
         r"Passphrase must be specified",
@@ -130,7 +130,7 @@ def _lacking(repo) -> tuple[list, list]:
     outs = sorted((out for out in repo.index.outs if out.use_cache), key=lambda out: not _is_input(out))
 
     def those(paths: list[str]) -> list:
-        return [out for out in outs if any(f"{path}/".startswith(f"{out}/") for path in paths)]
+        return [out for out in outs if any(Path(path).is_relative_to(str(out)) for path in paths)]
 
     return those(status.get("uncommitted", {}).get("deleted", [])), those(status.get("not_in_cache", []))
 

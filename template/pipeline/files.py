@@ -1,6 +1,7 @@
 """Files that are either old or new, never half written."""
 
 import os
+import time
 from pathlib import Path
 
 
@@ -30,10 +31,22 @@ def write(path: str | Path, text: str) -> None:
             file.write(text)
         # mkstemp's files are private; the new file gets the rights of the old one, or the usual ones.
         os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
-        os.replace(beside, path)
+        _replace(beside, path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)
         raise
+
+
+def _replace(source: str, target: Path) -> None:
+    """Windows refuses while another program, an indexer perhaps, has the target open: mostly not for long."""
+    for pause in (0.05, 0.1, 0.2, 0.5, 1):
+        try:
+            return os.replace(source, target)
+        except PermissionError:
+            if os.name != "nt":
+                raise
+            time.sleep(pause)
+    os.replace(source, target)
 
 
 def _umask() -> int:

@@ -110,7 +110,12 @@ def _repository() -> str:
 
 def _environment() -> str:
     done = subprocess.run(
-        [_uv(), "sync", "--quiet"], env=_environ(), stderr=subprocess.PIPE, text=True, encoding="utf-8"
+        [_uv(), "sync", "--quiet"],
+        env=_environ(),
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
     )
     if done.returncode == 0:
         return "installed what pyproject.toml asks for, into .venv"
@@ -132,8 +137,8 @@ def _data() -> str:
         return "there is no folder data/external: nothing to track"
     # Progress goes to the screen; the one line comes back.
     done = subprocess.run(
-        [_uv(), "run", "python", "-m", "pipeline.fetch"], env=_environ(), stdout=subprocess.PIPE, text=True,
-        encoding="utf-8",
+        [_uv(), "run", "python", "-m", "pipeline.fetch"], env=_environ() | {"PYTHONIOENCODING": "utf-8"},
+        stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     if done.returncode:
         raise StepFailed(done.stdout.strip() or f"`uv run dvc pull` failed; then {AGAIN}")
@@ -146,7 +151,8 @@ def _hooks() -> str:
         raise StepFailed(f"there is no git repository: git init, then {AGAIN}")
     if Path(top).resolve() != Path.cwd().resolve():
         return f"git runs the hooks of {top} only: take over .pre-commit-config.yaml there if you want them"
-    _uv_run("pre-commit", "install", hint="uv run pre-commit install", quiet=True)
+    # On Windows it would write the hook in another encoding than git's shell reads.
+    _uv_run("python", "-X", "utf8", "-m", "pre_commit", "install", hint="uv run pre-commit install", quiet=True)
     return "pre-commit checks each commit; DVC follows git push and git checkout"
 
 
@@ -217,7 +223,7 @@ def _uv() -> str:
 
 def _quoted(word: str) -> str:
     """A word of a command line, as it is typed here."""
-    return subprocess.list2cmdline([word]) if os.name == "nt" else shlex.quote(word)
+    return f'"{word}"' if os.name == "nt" else shlex.quote(word)
 
 
 def _uv_run(*command: str, hint: str, quiet: bool = False) -> None:
@@ -245,7 +251,7 @@ def _succeeds(*command: str, quiet: bool = False) -> bool:
 
 def _read(*command: str) -> str:
     """What a command prints; empty where it fails."""
-    done = subprocess.run(command, env=_environ(), capture_output=True, text=True, encoding="utf-8")
+    done = subprocess.run(command, env=_environ(), capture_output=True, text=True, encoding="utf-8", errors="replace")
     return done.stdout.strip() if done.returncode == 0 else ""
 
 

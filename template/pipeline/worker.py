@@ -6,6 +6,7 @@ import nothing, and of the rest what Dask and DVC bring.
 
 import asyncio
 import contextlib
+import errno
 import importlib.util
 import json
 import os
@@ -13,6 +14,7 @@ import random
 import re
 import shutil
 import socket
+import stat
 import subprocess
 import sys
 import threading
@@ -22,6 +24,8 @@ from distributed import WorkerPlugin
 
 TRIES = 3
 """How often an experiment is started whose process is killed, as by a lack of memory."""
+WINDOWS_CRASH = 1 << 31
+"""From here on exit codes are those of a process that Windows ended."""
 PATIENCE = 128
 """For how many seconds a git remote may refuse."""
 
@@ -219,7 +223,7 @@ class _Clone:
         except GitError:
             # A worker may have been killed at any moment: what is left is not worth looking at.
             self._end()
-            shutil.rmtree(self.path, ignore_errors=True)
+            _remove(self.path)
             self._prepare()
         request = {"name": name, "ref": ref, "settings": settings, "pull": self.sweep.remote, "push": self.sweep.remote}
         for _ in range(TRIES):
@@ -231,10 +235,11 @@ class _Clone:
                 return json.loads(answer)["error"]
             code = self.process.wait()
             self.process = None
-            if code >= 0:  # it could not even start: the log says why
+            if 0 <= code < WINDOWS_CRASH:  # it could not even start: the log says why
                 return f"python -m pipeline.experiment ended with {code}"
             self._prepare()
-        return f"its process was killed {TRIES} times (signal {-code}): out of memory?"
+        how = f"signal {-code}" if code < 0 else f"{code:#x}"
+        return f"its process was killed {TRIES} times ({how}): out of memory?"
 
     def push(self, ref: str) -> None:
         """Gives an experiment to the repository that the clone is of, where it is not there yet.
@@ -264,7 +269,7 @@ class _Clone:
         """Waits for the process to end, and lets others have the clone; on the person's own machine it is removed."""
         self._end()
         if self.sweep.is_local and not self.owes:
-            shutil.rmtree(self.path, ignore_errors=True)
+            _remove(self.path)
             self.log.unlink(missing_ok=True)
         self.handle.close()
 
@@ -297,7 +302,7 @@ class _Clone:
         git("clean", "--quiet", "--force", "-d", cwd=self.path)
         # DVC would add what runs in it to the cache folder of the person.
         config = sweep.config if sweep.config is not None else f'[cache]\n    dir = "{sweep.folder.as_posix()}/cache"\n'
-        (project / ".dvc/config.local").write_text(config, encoding="utf-8")
+        (project / ".dvc/config.local").write_text(config)  # in the system's encoding, as DVC reads it
 
     def _fetch(self) -> None:
         git("fetch", "--quiet", "--no-tags", "--update-shallow", self.sweep.source, self.sweep.ref, cwd=self.path)
@@ -312,7 +317,11 @@ class _Clone:
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
             return self.process.stdout.readline()
-        except (BrokenPipeError, ValueError):  # ended, or told to
+        except ValueError:  # told to end
+            return ""
+        except OSError as error:
+            if error.errno not in (errno.EPIPE, errno.EINVAL):  # ended; the second is what Windows says then
+                raise
             return ""
 
     def _start(self) -> subprocess.Popen:
@@ -330,6 +339,14 @@ class _Clone:
                 # Ctrl-C is for the sweep; and nobody else may have the clone before this process has ended, too.
                 **({"start_new_session": True, "pass_fds": [self.handle.fileno()]} if os.name == "posix" else {}),
             )  # fmt: skip
+
+
+def _remove(clone: Path) -> None:
+    if os.name == "nt":  # where git's objects, which cannot be written, cannot be deleted
+        for path in clone.glob(".git/objects/**/*"):
+            with contextlib.suppress(OSError):
+                path.chmod(stat.S_IWRITE)
+    shutil.rmtree(clone, ignore_errors=True)
 
 
 def _check_environment() -> None:
