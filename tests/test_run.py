@@ -344,6 +344,9 @@ def test_equal_runs_give_equal_files(bare):
     first = bare.read("outputs/fit.ipynb")
     bare.pipeline(*RUN)
     assert bare.read("outputs/fit.ipynb") == first
+    # As a shell completes the paths.
+    bare.pipeline("run", "./notebooks/fit.ipynb", "./outputs/fit.ipynb")
+    assert bare.read("outputs/fit.ipynb") == first
     assert "ipykernel_" not in first and "start_time" not in first
 
 

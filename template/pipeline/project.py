@@ -64,7 +64,8 @@ class Stage:
                 continue
             for index in range(len(words) - 4):
                 if words[index : index + 3] == ["-m", "pipeline", verb]:
-                    return words[index + 3], words[index + 4]
+                    # However a person spells them: `./notebooks/x.ipynb`.
+                    return tuple(Path(path).as_posix() for path in words[index + 3 : index + 5])
         return None
 
 

@@ -49,7 +49,7 @@ def main(argv: list[str]) -> int:
         help="fail where dvc.yaml and what the run touched differ (also: PIPELINE_STRICT=1)",
     )
     arguments = parser.parse_args(argv)
-    # As dvc.yaml has them, however a shell completes them.
+    # As Stage.calls has them, however a shell completes them.
     arguments.notebook, arguments.output = (Path(path).as_posix() for path in (arguments.notebook, arguments.output))
     try:
         notebook = read(arguments.notebook)
