@@ -483,9 +483,10 @@ class Cluster:
         self._start(name, "worker", self.address, *options, **own | environ)
 
     def _start(self, name: str, *command: str, **environ: str) -> None:
+        environ = self.environ | environ
         with (self.folder / f"{name}.log").open("ab") as log:
             self.processes[name] = psutil.Popen(
-                on_path(["dask", *command, "--no-dashboard"], self.environ), cwd=self.folder, env=self.environ | environ,
+                on_path(["dask", *command, "--no-dashboard"], environ), cwd=self.folder, env=environ,
                 stdout=log, stderr=log, start_new_session=True,
             )  # fmt: skip
 
