@@ -221,9 +221,9 @@ def _access_times_tell() -> bool:
         handle, path = tempfile.mkstemp(prefix=".", dir=".dvc/tmp" if os.path.isdir(".dvc/tmp") else ".")
     except OSError:
         return False
+    os.close(handle)
     try:
-        os.write(handle, b"x")
-        os.close(handle)
+        Path(path).write_bytes(b"x")
         before = _set_back(path, os.stat(path))
         Path(path).read_bytes()
         return os.stat(path).st_atime_ns != before.st_atime_ns
