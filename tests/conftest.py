@@ -18,6 +18,9 @@ import pytest
 from ruamel.yaml import YAML
 
 TEMPLATE = Path(__file__).parents[1]
+# Of our own variables. With PYTEST_CURRENT_TEST, kernels do not catch what subprocesses print; without compiled modules each
+# `dvc` would take a second longer.
+NOT_THEIRS = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "DVC_STAGE", "PYTEST_CURRENT_TEST")
 # Windows has none, and skips the tests that send it.
 KILL = getattr(signal, "SIGKILL", None)
 
@@ -102,10 +105,7 @@ def environ(tmp_path_factory) -> dict[str, str]:
     )
     (own / "copier.yml").write_text("{}\n")
     variables = {
-        name: value
-        for name, value in os.environ.items()
-        # With PYTEST_CURRENT_TEST, kernels do not catch what subprocesses print.
-        if name not in ("VIRTUAL_ENV", "PYTHONPATH", "DVC_STAGE", "PYTEST_CURRENT_TEST") and not name.startswith("GIT_")
+        name: value for name, value in os.environ.items() if name not in NOT_THEIRS and not name.startswith("GIT_")
     }
     return variables | {
         "UV_PROJECT_ENVIRONMENT": str(environment),
@@ -114,7 +114,6 @@ def environ(tmp_path_factory) -> dict[str, str]:
         "COPIER_SETTINGS_PATH": str(own / "copier.yml"),
         "DVC_GLOBAL_CONFIG_DIR": str(own),
         "DVC_SITE_CACHE_DIR": str(own / "site"),
-        "PYTHONDONTWRITEBYTECODE": "1",
         "PYTHONIOENCODING": "utf-8",
     }
 
