@@ -211,6 +211,15 @@ def test_a_grid(sweeps):
     assert not [path for path in (sweeps.path / ".dvc/tmp/sweep").iterdir() if path.is_dir()]
 
 
+def test_beside_another_dask(sweeps):
+    """Its usual port, on which it would listen, is another program's, a notebook's say."""
+    with contextlib.ExitStack() as until_the_end:
+        with contextlib.suppress(OSError):  # taken already
+            until_the_end.enter_context(socket.create_server(("", 8787)))
+        said = sweeps.sweep("-S", "fit.x=4")
+    assert "8787" not in said and "Warning" not in said
+
+
 def test_a_stage_that_no_setting_touches(sweeps):
     """Where the commit has no result of it, each worker runs it at most once."""
     sweeps.replace("prepare.py", ".upper()", ".lower()")
