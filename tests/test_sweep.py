@@ -229,6 +229,29 @@ def test_a_stage_that_no_setting_touches(sweeps):
     assert sweeps.runs().count("prepare") <= 2 and len(sweeps.runs()) <= 6
 
 
+def test_a_folder_that_a_killed_process_left_empty(sweeps):
+    """In the run cache, between its making and the record in it: DVC itself fails there."""
+    sweeps.sweep("-S", "fit.x=1")
+    for record in (sweeps.path / ".dvc/cache/runs").glob("*/*/*"):
+        record.unlink()
+    sweeps.run("dvc", "exp", "remove", "--all-commits")
+    sweeps.sweep("-S", "fit.x=1")
+    assert sweeps.values() == [1]
+
+
+def test_two_that_meet_in_the_cache(sweeps):
+    """What fails otherwise than by a stage is tried again."""
+    code = sweeps.path / "pipeline/experiment.py"
+    fails_once = (
+        "def _run(*arguments, **more):\n    first = Path(os.environ['NOTES'], 'first')\n    if not first.exists():\n"
+        "        first.touch()\n        raise TypeError('met')\n    _run_really(*arguments, **more)\n\n\ndef _run_really("
+    )
+    code.write_text(code.read_text().replace("def _run(", fails_once))
+    sweeps.git("commit", "--quiet", "--all", "--message", "fails once")
+    sweeps.sweep("-S", "fit.x=1")
+    assert (sweeps.notes / "first").exists() and sweeps.values() == [1]
+
+
 def test_an_experiment_is_what_dvc_makes_of_it(sweeps):
     """The same values by `dvc exp run`: the same commit but for its time and name, and it can be applied."""
     said = sweeps.sweep("-S", "fit.x=5")

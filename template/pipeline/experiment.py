@@ -1,7 +1,8 @@
 """`python -m pipeline.experiment`: runs experiments in the clone that it is started in, for a worker of a sweep.
 
 A process that stays: importing DVC and reading its files anew would take as long as a short notebook. Each line on stdin
-asks for one experiment, as JSON; each line on stdout answers, `{"error": null}` where it is done.
+asks for one experiment, as JSON; each line on stdout answers: `error` is null where it is done, and `is_stages` says whether
+the command of a stage failed.
 """
 
 import contextlib
@@ -10,6 +11,7 @@ import os
 import queue
 import sys
 import threading
+from pathlib import Path
 
 
 def main() -> int:
@@ -23,13 +25,15 @@ def main() -> int:
     threading.Thread(target=_listen, args=[asked, requests], daemon=True).start()
     while True:
         request = json.loads(requests.get())
+        answer = {"error": None}
         try:
             _run(**request)
-            error = None
         except Exception as problem:  # DVC's, git's, the remote's: all are the experiment's, and the next one may do
-            error = " <- ".join(_chain(problem))
+            kinds = {type(each).__name__ for each in _chain(problem)}
+            messages = [str(each) or type(each).__name__ for each in _chain(problem)]
+            answer = {"error": " <- ".join(messages), "is_stages": "StageCmdFailedError" in kinds}
         sys.stdout.flush()
-        print(json.dumps({"error": error}), file=answers, flush=True)
+        print(json.dumps(answer), file=answers, flush=True)
 
 
 def _run(name: str, ref: str, settings: list[str], pull: bool, push: bool) -> None:
@@ -45,6 +49,10 @@ def _run(name: str, ref: str, settings: list[str], pull: bool, push: bool) -> No
     from dvc.repo import Repo
 
     with Repo() as repo:
+        # A process that was killed may have left an empty folder in the run cache, at which DVC fails for ever.
+        for folder in Path(repo.cache.legacy.path, "runs").glob("*/*"):
+            with contextlib.suppress(OSError):  # mostly it is not empty
+                folder.rmdir()
         if not repo.scm.get_ref(ref):
             repo.experiments.run(name=name, params=settings, pull=pull, allow_missing=pull)
     if push:
@@ -54,9 +62,9 @@ def _run(name: str, ref: str, settings: list[str], pull: bool, push: bool) -> No
 
 
 def _chain(problem: BaseException | None):
-    """The messages of an exception and of what caused it."""
+    """An exception and what caused it."""
     while problem is not None:
-        yield str(problem) or type(problem).__name__
+        yield problem
         problem = problem.__cause__
 
 

@@ -23,7 +23,8 @@ from pathlib import Path
 from distributed import WorkerPlugin
 
 TRIES = 3
-"""How often an experiment is started whose process is killed, as by a lack of memory."""
+"""How often an experiment is started whose process is killed, as by a lack of memory, or that fails otherwise than by its
+stages: two that share DVC's cache may meet in it."""
 WINDOWS_CRASH = 1 << 31
 """From here on exit codes are those of a process that Windows ended."""
 PATIENCE = 128
@@ -226,13 +227,17 @@ class _Clone:
             _remove(self.path)
             self._prepare()
         request = {"name": name, "ref": ref, "settings": settings, "pull": self.sweep.remote, "push": self.sweep.remote}
-        for _ in range(TRIES):
+        for tries_left in reversed(range(TRIES)):
             self.log.write_bytes(b"")
             answer = self._ask(request)
             if self.sweep.stopping.is_set():
                 raise Stopped
             if answer:
-                return json.loads(answer)["error"]
+                answer = json.loads(answer)
+                if answer["error"] is None or answer["is_stages"] or not tries_left:
+                    return answer["error"]
+                self._prepare()
+                continue
             code = self.process.wait()
             self.process = None
             if 0 <= code < WINDOWS_CRASH:  # it could not even start: the log says why
