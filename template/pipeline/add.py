@@ -104,7 +104,7 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
         entry.write()
     else:
         entry = None
-        for line in check.mended({target}):
+        for line in check.mended({target}, own_values=True):
             print(line)
         _write_code_stage(_Entry(stage.name, target))
     project = Project()

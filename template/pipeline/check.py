@@ -184,20 +184,23 @@ def _through_the_shell(
             )
 
 
-def mended(wanted: set[str], notebooks: "_Notebooks | None" = None) -> Iterator[str]:
+def mended(wanted: set[str], notebooks: "_Notebooks | None" = None, own_values: bool = False) -> Iterator[str]:
     """Mends what has one cure, in all notebooks or in those wanted; one line for each change.
 
     One file at a time, each read again after its change: a stop at any moment leaves every file old or new.
+
+    Args:
+        own_values: a parameter gets a new key with the notebook's value, also where another stage has a key of its name.
     """
     notebooks, tried = _Notebooks() if notebooks is None else notebooks, set()
-    while change := next(_changes(wanted, notebooks, tried), None):
+    while change := next(_changes(wanted, notebooks, tried, own_values), None):
         file, text, done = change
         files.write(file, text)
         notebooks.pop(file, None)
         yield done
 
 
-def _changes(wanted: set[str], notebooks: _Notebooks, tried: set) -> Iterator[tuple[str, str, str]]:
+def _changes(wanted: set[str], notebooks: _Notebooks, tried: set, own_values: bool) -> Iterator[tuple[str, str, str]]:
     """The next change: file, its new text, and the line that says it."""
     try:
         project = Project()
@@ -217,6 +220,8 @@ def _changes(wanted: set[str], notebooks: _Notebooks, tried: set) -> Iterator[tu
             given = project.parameters(stage, notebook)
             for parameter in given.missing:
                 cures = project.cures(parameter, stage, notebook)
+                if own_values:
+                    cures = [cure for cure in cures if not cure.is_there] or cures
                 # A key that nobody takes may be its old name, whose value a new one would not have.
                 has_value = parameter.default is not NOT_LITERAL and not given.surplus
                 if len(cures) == 1 and (cures[0].is_there or has_value):

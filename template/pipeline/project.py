@@ -237,25 +237,39 @@ class Project:
 
         A key of its name that is there already, in a section that the notebook has all of, or where the stage lists no
         section; else that key, or a new one in a section that the stage lists: in the one that the comment above the
-        parameter names, where there are several.
+        parameter names, where there are several. A key of another stage's, with another value than the notebook has, is
+        never the only way.
         """
         data = self.load(PARAMS_FILE)
         names = {own.key for own in notebook.parameters}
-        there = []
+        there, are_free = [], True
         for keys in self.keys():
             if str(keys[-1]).lower() == parameter.key:
                 whole = len(keys) == 2 and {str(key).lower() for key in data[keys[0]]} <= names
                 there.append(Cure(keys, True, keys[0] if whole else ".".join(map(str, keys))))
+                are_free &= repr(_at(data, keys)) == repr(parameter.default) or not self._is_anothers(keys, stage)
         sections = self._sections(parameter, stage, data)
-        if there and (not sections or all(cure.entry == cure.keys[0] for cure in there)):
+        if there and are_free and (not sections or all(cure.entry == cure.keys[0] for cure in there)):
             return there
         if not sections:
-            # A section of a parameter's name could be taken for the parameter.
+            # A section of a parameter's name could be taken for the parameter; one that has the key is among the ways.
             options = (parameter.section, stage.keys[1], f"{stage.keys[1]}_parameters")
-            name = next(each for each in options if each and each not in names)
+            taken = names | {cure.keys[0] for cure in there}
+            name = next(each for each in options if each and each not in taken)
             sections = {(name,): name}
         new = [Cure((*keys, parameter.key), False, entry) for keys, entry in sections.items()]
         return there + [cure for cure in new if cure.keys not in [own.keys for own in there]]
+
+    def _is_anothers(self, keys: tuple, stage: Stage) -> bool:
+        """Whether a key of params.yaml is given to another stage."""
+        path = list(map(str, keys))
+        entries = {".".join(path[:length]) for length in range(1, len(path) + 1)} | {None}
+        return any(
+            file == PARAMS_FILE and entry in entries
+            for other in self.stages()
+            if other.keys[1] != stage.keys[1]
+            for file, entry in _entries(other)
+        )
 
     def _sections(self, parameter: Parameter, stage: Stage, data: dict) -> dict[tuple, str | None]:
         """Where in params.yaml the stage's list has room for a new key, and what the list would lack then."""
