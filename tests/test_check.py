@@ -811,6 +811,20 @@ def test_a_stage_of_the_guides(here, capsys):
     ]
 
 
+def test_two_variables_in_one_word_of_a_papermill_line(here, capsys):
+    (here / "dvc.yaml").write_text(
+        "stages:\n  fit:\n    cmd: papermill notebooks/fit.ipynb outputs/fit.ipynb -p LR ${train.folder}/${train.name} -p WIDHT 3\n"
+        "    deps: [notebooks/fit.ipynb]\n"
+    )
+    (here / "params.yaml").write_text("train: {folder: data, name: x.csv}\n")
+    (here / "notebooks/fit.ipynb").write_text(notebook("LR = 'data/x.csv'", "LR"))
+    assert check.main([]) == 1
+    assert capsys.readouterr().out == (
+        "dvc.yaml:3: stage `fit`: `-p WIDHT 3`: notebooks/fit.ipynb: cell 1 does not assign `WIDHT`, and Papermill only warns: "
+        "spell it as there, or add it\n"
+    )
+
+
 VALUES = [
     True, False, None, 3, 1e-05, 1e5, float("nan"), "no", "on", "12:30:00", "007", "1_000", "3.10", "1e3", "nan", "True", "None",
     "2026-01-01", "$HOME", "a;echo x", "a b", "", "#ff0000", "a: b", "it's", 'say "x"', "a\\b", "~", "*", "a|b", "a\nb", "ü", "-1",

@@ -25,7 +25,8 @@ from pipeline.notebook import NOT_LITERAL, Notebook, Parameter, contradiction
 PARAMS_FILE = "params.yaml"
 PIPELINE_FILE = "dvc.yaml"
 
-_INTERPOLATION = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
+INTERPOLATION = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
+"""A `${...}`, its expression as the group."""
 _PLAIN_TYPES = (str, int, float, bool, type(None))
 
 
@@ -545,9 +546,9 @@ def _filled(value: object, context: dict, where: str) -> object:
         return [_filled(inner, context, where) for inner in value]
     if not isinstance(value, str) or "${" not in value:
         return value
-    if whole := _INTERPOLATION.fullmatch(value):
+    if whole := INTERPOLATION.fullmatch(value):
         return _variable(whole[1], context, where)
-    return _INTERPOLATION.sub(lambda match: _string(_variable(match[1], context, where)), value).replace("\\${", "${")
+    return INTERPOLATION.sub(lambda match: _string(_variable(match[1], context, where)), value).replace("\\${", "${")
 
 
 def _variable(expression: str, context: dict, where: str) -> object:

@@ -8,9 +8,10 @@ import shlex
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
+from pipeline.project import INTERPOLATION
+
 # Words of a command as they stand, quotes included, and what ends the command.
 _WORD = re.compile(r"""(?:\$\{[^}]*\}|"(?:\\.|[^"\\])*"|'[^']*'|\\.|[^\s"'\\;&|<>])+|[;&|<>]+""", re.DOTALL)
-_EXPRESSION = re.compile(r"(?<!\\)\$\{(.*?)\}")
 # Papermill's options by the words that they take: https://papermill.readthedocs.io/en/latest/usage-cli.html
 _PARAMETERS = {
     "-p": "-p", "--parameters": "-p", "-r": "-r", "--parameters_raw": "-r",
@@ -99,17 +100,17 @@ def arrivals(argument: Argument, variable: Callable[[str], object]) -> Iterator[
     Args:
         variable: the value of an expression between `${` and `}`.
     """
-    if not _EXPRESSION.search(argument.word):
+    if not INTERPOLATION.search(argument.word):
         return
     if argument.option == "-y":
         template, holes = _yaml_template(argument)
         meant = {name: _with_holes_filled(value, holes, variable) for name, value in template.items()}
-    elif whole := _EXPRESSION.fullmatch(_unquoted(argument.word)):
+    elif whole := INTERPOLATION.fullmatch(_unquoted(argument.word)):
         meant = {argument.name: variable(whole[1])}
     else:
         return  # a value within a longer text: that is text
     filled, lost = argument.word, ""
-    for match in reversed([*_EXPRESSION.finditer(argument.word)]):
+    for match in reversed([*INTERPOLATION.finditer(argument.word)]):
         value = variable(match[1])
         if isinstance(value, dict | list):
             lost = "DVC writes a mapping as options" if isinstance(value, dict) else "DVC puts no list into a command"
@@ -164,7 +165,7 @@ def _yaml_template(argument: Argument) -> tuple[dict, dict[str, str]]:
         return [*holes][-1]
 
     try:
-        found = _yaml_1_1(_unquoted(_EXPRESSION.sub(mark, argument.word)))
+        found = _yaml_1_1(_unquoted(INTERPOLATION.sub(mark, argument.word)))
     except ValueError:
         found = None
     return found if isinstance(found, dict) else {}, holes
