@@ -488,6 +488,11 @@ def everything(here) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in here.rglob("*") if path.is_file()}
 
 
+EACH = DVC.replace(
+    "    cmd: python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb\n    deps: [outputs/code/fit.py]\n    params: [train]\n",
+    "    foreach: [a, b]\n    do:\n      cmd: python -m pipeline run notebooks/fit.ipynb outputs/${item}.ipynb\n"
+    "      deps: [outputs/code/fit.py]\n      params: ['models.${item}']\n",
+)
 FIXES = {
     "a key, its comment, its line ends": (
         {
@@ -512,7 +517,7 @@ FIXES = {
     ),
     "a section that the stage does not list": (
         {
-            "notebook": "SEED = 1\nLR = 1",
+            "notebook": "SEED = 7\nLR = 1",
             "params.yaml": "base:\n  seed: 7\ntrain:\n  lr: 1\n",
             "dvc.yaml": DVC.replace("    params: [train]\n", "    params:\n    - train  # mine\n    # end\n"),
         },
@@ -545,6 +550,15 @@ FIXES = {
         {"notebook": "LR = 1", "params.yaml": "train:\n\n# last\n", "dvc.yaml": DVC},
         {"params.yaml": "train:\n  lr: 1\n\n# last\n"},
         ["params.yaml:2: added `lr: 1` to `train`"],
+    ),
+    "an item of a shared list": (
+        {
+            "notebook": "LR = 1\nNAME = 'x'",
+            "params.yaml": "models: {a: {lr: 1, name: p}, b: {lr: 2}}\n",
+            "dvc.yaml": EACH,
+        },
+        {"params.yaml": "models: {a: {lr: 1, name: p}, b: {lr: 2, name: x}}\n"},
+        ["params.yaml:1: added `name: x` to `models.b`"],
     ),
     "a code file": (
         {"notebook": "LR = 1", "params.yaml": "train:\n  lr: 1\n", "dvc.yaml": DVC.replace("    deps: [outputs/code/fit.py]\n", "")},
@@ -649,6 +663,31 @@ AGAINST_PARAMS = {
         "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
         "(train): list `other.steps` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
     ),
+    "a section of which the stage has a key": (
+        "LR = 1\nSTEPS = 2", "train:\n  lr: 1\nother:\n  lr: 2\n  steps: 2\n", "[train]",
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
+        "(train): list `other.steps` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
+    ),
+    "a section that nobody lists, with another value": (
+        "LR = 1\nSTEPS = 2", "train:\n  lr: 1\nother:\n  steps: 3\n", "[train]",
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
+        "(train): list `other` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
+    ),
+    "a section with a dot, which no list can name": (
+        "STEPS: int", "a.b:\n  steps: 1\n", "[]",
+        "notebooks/fit.ipynb: cell 1, line 1: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
+        "(none): add `steps: ...` to `fit` in params.yaml and list `fit` under the stage's `params:`",
+    ),
+    "a section that is a parameter, too": (
+        "# train\nLR = 1\nTRAIN = True", "train:\n  lr: 1\n", "[train]",
+        "params.yaml:1: `train` may be meant as a parameter or as a section: "
+        "the notebook has parameters of its name and of its keys; rename one",
+    ),
+    "an entry that is not there, beside a parameter without a key": (
+        "LR = 1\nSTEPS = 2", "train:\n  lr: 1\n", "[train, trian]",
+        "dvc.yaml:11: stage `fit` lists `trian` under `params:`, but params.yaml has no such key: "
+        "add it there or take it off the list",
+    ),
     "no default": (
         "LR = 1\nSTEPS: int", "train:\n  lr: 1\n", "[train]",
         "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
@@ -704,13 +743,42 @@ AGAINST_PARAMS = {
 @pytest.mark.parametrize("case", AGAINST_PARAMS)
 def test_notebook_against_params(here, capsys, case):
     source, params, listed, expected = AGAINST_PARAMS[case]
-    (here / "notebooks/fit.ipynb").write_text(notebook(source, "LR, STEPS" if "STEPS" in source else "LR"))
+    (here / "notebooks/fit.ipynb").write_text(notebook(source, "LR, STEPS, TRAIN"))
     (here / "params.yaml").write_text(params)
     (here / "dvc.yaml").write_text(DVC.replace("[train]", listed))
     before = everything(here)
     assert check.main(["--fix"]) == 1
     assert capsys.readouterr().out == expected + "\n"
     assert everything(here) == before
+
+
+@pytest.mark.parametrize("listed", ["[]", "['models.${item}']"])
+def test_a_shared_list_stays_where_one_item_lacks_a_key(here, capsys, listed):
+    """What is added to it would come to each item, and once more to those that have it."""
+    (here / "notebooks/fit.ipynb").write_text(notebook("LR = 1\nNAME = 'y'", "LR, NAME"))
+    (here / "params.yaml").write_text("models: {a: {lr: 1, name: p}, b: {lr: 2}}\nbase: {name: y}\n")
+    (here / "dvc.yaml").write_text(EACH.replace("['models.${item}']", listed))
+    before = everything(here)
+    assert check.main(["--fix"]) == 1
+    assert everything(here) == before
+    assert capsys.readouterr().out.count(": list `base` under") == (2 if listed == "[]" else 1)
+
+
+def test_another_stages_value_is_taken_by_nobody_but_its_own(here, capsys):
+    """It has a section of which the stage gets a key already, and a room of its own for the new one."""
+    (here / "notebooks/boost.ipynb").write_text(notebook("SEED = 2\nRATE = 0.1\nDEPTH = 6", "SEED, RATE, DEPTH"))
+    (here / "notebooks/fit.ipynb").write_text(notebook("SEED = 1\nDEPTH = 3", "SEED, DEPTH"))
+    (here / "params.yaml").write_text("forest: {seed: 1, depth: 3}\nboost: {seed: 2, rate: 0.1}\n")
+    fit = DVC[DVC.index("  fit:") :].replace("[train]", "[forest]")
+    boost = fit.replace("fit", "boost").replace("[forest]", "[boost]")
+    (here / "dvc.yaml").write_text(DVC[: DVC.index("  fit:")].replace("[fit]", "[fit, boost]") + fit + boost)
+    before = everything(here)
+    assert check.main(["--fix"]) == 1
+    assert everything(here) == before
+    assert capsys.readouterr().out == (
+        "notebooks/boost.ipynb: cell 1, line 3: parameter `DEPTH` has no key `depth` in what stage `boost` lists under "
+        "`params:` (boost): list `forest.depth` under the stage's `params:`, or add `depth: 6` to `boost` in params.yaml\n"
+    )
 
 
 @pytest.mark.parametrize(

@@ -224,7 +224,9 @@ def _changes(wanted: set[str], notebooks: _Notebooks, tried: set, own_values: bo
                     cures = [cure for cure in cures if not cure.is_there] or cures
                 # A key that nobody takes may be its old name, whose value a new one would not have.
                 has_value = parameter.default is not NOT_LITERAL and not given.surplus
-                if len(cures) == 1 and (cures[0].is_there or has_value):
+                # The list of a `foreach` or `matrix` stage is that of all its items, of which one may lack the key.
+                is_shared = "@" in stage.name and cures[0].entry
+                if len(cures) == 1 and (cures[0].is_there or has_value) and not is_shared:
                     yield from _tried(tried, _cured, stage, cures[0], parameter)
     except ProjectError:
         return  # the findings tell

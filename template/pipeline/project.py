@@ -206,10 +206,12 @@ class Project:
                     f"`{twin.name}` and `{parameter.name}` are the same key `{parameter.key}`: rename one"
                 )
             parameters[parameter.key] = parameter
-        values, origins, doubts = {}, {}, []
-        given = [*self._given(stage, parameters, problems)]
+        values, origins, doubts, unclear = {}, {}, [], []
+        given = [*self._given(stage, parameters, unclear)]
+        problems += unclear
         names = {str(keys[-1]).lower() for _, keys, _ in given}
-        missing = [parameter for key, parameter in parameters.items() if key not in names]
+        # Where an entry is not clear, it may be what brings them.
+        missing = [parameter for key, parameter in parameters.items() if key not in names and not unclear]
         surplus = [str(keys[-1]) for _, keys, _ in given if str(keys[-1]).lower() not in parameters]
         for file, keys, value in given:
             key = str(keys[-1]).lower()
@@ -236,30 +238,47 @@ class Project:
     def cures(self, parameter: Parameter, stage: Stage, notebook: Notebook) -> list[Cure]:
         """The ways to give a parameter that the stage lacks. A single one is no guess.
 
-        A key of its name that is there already, in a section that the notebook has all of, or where the stage lists no
-        section; else that key, or a new one in a section that the stage lists: in the one that the comment above the
-        parameter names, where there are several. A key of another stage's, with another value than the notebook has, is
-        never the only way.
+        A key of its name that is there already, and a new one in a section that the stage lists: in the one that the
+        comment above the parameter names, where there are several. The first alone only where the notebook then runs with
+        its own value, in a section that it has all of; or where there is no room for the second, and no other stage has the
+        key: what another stage takes is changed for that one.
         """
         data = self.load(PARAMS_FILE)
-        names = {own.key for own in notebook.parameters}
-        there, are_free = [], True
+        names = {own.key: own for own in notebook.parameters}
+        given = {str(keys[-1]).lower() for _, keys, _ in self._given(stage, names, [])}
+        listed = {entry for file, entry in _entries(stage) if file == PARAMS_FILE}
+        there, is_own, is_free = [], True, True
         for keys in self.keys():
-            if str(keys[-1]).lower() == parameter.key:
-                whole = len(keys) == 2 and {str(key).lower() for key in data[keys[0]]} <= names
-                there.append(Cure(keys, True, keys[0] if whole else ".".join(map(str, keys))))
-                are_free &= repr(_at(data, keys)) == repr(parameter.default) or not self._is_anothers(keys, stage)
+            if str(keys[-1]).lower() != parameter.key or "." in str(keys[0]):  # a dot leads to a key below, for DVC
+                continue
+            beside = {str(key).lower() for key in data[keys[0]]} if len(keys) == 2 else set()
+            # A section that has one more key of those that the stage gets would give that twice.
+            whole = beside and beside <= names.keys() and not beside & given
+            cure = Cure(keys, True, keys[0] if whole else ".".join(map(str, keys)))
+            if cure.entry in listed:
+                continue
+            there.append(cure)
+            is_own &= repr(_at(data, keys)) == repr(parameter.default)
+            is_free &= not self._is_anothers(keys, stage)
+        taken = [cure.keys for cure in there]
         sections = self._sections(parameter, stage, data)
-        if there and are_free and (not sections or all(cure.entry == cure.keys[0] for cure in there)):
+        new = [
+            Cure((*keys, parameter.key), False, entry)
+            for keys, entry in sections.items()
+            if (*keys, parameter.key) not in taken
+        ]
+        if there and not new and (is_own or is_free):
             return there
-        if not sections:
+        # The list of a `foreach` or `matrix` stage is that of all its items.
+        if len(there) == 1 and is_own and there[0].entry == there[0].keys[0] and "@" not in stage.name:
+            return there
+        if not new:
             # A section of a parameter's name could be taken for the parameter; one that has the key is among the ways.
             options = (parameter.section, stage.keys[1], f"{stage.keys[1]}_parameters")
-            taken = names | {cure.keys[0] for cure in there}
-            name = next(each for each in options if each and each not in taken)
-            sections = {(name,): name}
-        new = [Cure((*keys, parameter.key), False, entry) for keys, entry in sections.items()]
-        return there + [cure for cure in new if cure.keys not in [own.keys for own in there]]
+            own = names.keys() | {cure.keys[0] for cure in there}
+            name = next(each for each in options if each and each not in own)
+            new = [Cure((name, parameter.key), False, name)]
+        return there + new
 
     def _is_anothers(self, keys: tuple, stage: Stage) -> bool:
         """Whether a key of params.yaml is given to another stage."""
