@@ -180,6 +180,17 @@ PATHS = {
     "a folder of results that was there": (
         "os.makedirs('img', exist_ok=True)\nfor n in range(3): fig.savefig(f'img/{n}.png')\ndf.to_csv('raw/' + name)", None, {}, set(), set(),
     ),
+    "a folder of results under a name": (
+        "OUT = Path('img')\n(OUT / 'more').mkdir(parents=True, exist_ok=True)\nreport(str(OUT))\ndf.to_csv(OUT / 'n.csv')\n"
+        "read(OUT / 'n.csv')", None, {}, set(), {"img/n.csv"},
+    ),
+    "a folder that is called so": (
+        "PLOTS = 'img'\nf(PLOTS)\nopen(os.path.join(PLOTS, '1.png'), 'w')", None, {}, set(), {"img/1.png"},
+    ),
+    "a folder of results outside": (
+        "OUT = '../up'\nf(OUT)\nos.makedirs(OUT + '/more')\ndf.to_csv(OUT + '/n.csv')",
+        "OUT = 'outputs/up'\nf(OUT)\nos.makedirs(OUT + '/more')\ndf.to_csv(OUT + '/n.csv')", {}, set(), {"outputs/up/n.csv"},
+    ),
     "a folder that is made and read": (
         "os.makedirs('img', exist_ok=True)\nos.listdir('img')",
         "os.makedirs('data/external/img', exist_ok=True)\nos.listdir('data/external/img')",

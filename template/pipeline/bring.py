@@ -8,7 +8,7 @@ import contextlib
 import copy
 import re
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from pipeline.notebook import Cell, Notebook, bindings, replaced
@@ -96,6 +96,8 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
 
     uses, missing = [*_uses(notebook)], set()
     written = _written(uses)
+    results = _results_folders(uses, written)
+    no_inputs = {*written, *(head.value for head in results)}
     # What is named where a shell line makes a file, as in `!wget URL/a.csv`, will be there.
     shell = "\n".join(line for line in _shell_lines(notebook) if _MAKES.search(line))
 
@@ -103,15 +105,18 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
         return bool(re.search(rf"(?<![\w.-]){re.escape(path.rpartition('/')[2])}(?![\w.-])", shell))
 
     for use in uses:
-        if use.path in written:
-            new = _place_of_result(use, uses, written, places)
-            # Not what the code only begins to tell, as `model_{epoch}.keras`, nor the folder of what is written.
-            if written[use.path] == "write" and not re.search(r"[{}%*]", new) and not _is_hidden(new):
-                result.outputs.add(PurePosixPath(new).as_posix())  # without `./`
-            if use.head.value == use.path:
-                follow(use.head_cell, use.head, use.path, new)
+        if use.path in written or use.head in results:
+            if use.head in results:
+                new_head = _place_of_result(replace(use, path=use.head.value), uses, written, places)
+                new = new_head.rstrip("/") + use.path.removeprefix(use.head.value.rstrip("/"))
+                follow(use.head_cell, use.head, use.head.value, new_head)
             else:
-                follow(use.cell, use.node, use.path, new)
+                new = _place_of_result(use, uses, written, places)
+                is_literal = use.head.value == use.path
+                follow(*((use.head_cell, use.head) if is_literal else (use.cell, use.node)), use.path, new)
+            # Not what the code only begins to tell, as `model_{epoch}.keras`, nor the folder of what is written.
+            if written.get(use.path) == "write" and not re.search(r"[{}%*]", new) and not _is_hidden(new):
+                result.outputs.add(PurePosixPath(new).as_posix())  # without `./`
             continue
         found, head = places.find(use.path), places.find(use.head.value)
         is_needed = use.role == "read" and use.whole and _may_be_missing(use.path) and not made(use.path)
@@ -127,7 +132,7 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
             continue
         if head is None:  # it begins with the notebook's own folder
             new = places.destination(found)
-            places.copy(found, new, written)
+            places.copy(found, new, no_inputs)
             result.inputs.add(new)
             if isinstance(use.node, ast.Name):
                 result.notes.append(
@@ -138,7 +143,7 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
             continue
         new_head = places.destination(head)
         new = new_head + found.source.as_posix().removeprefix(head.source.as_posix())
-        places.copy(found, new, written)
+        places.copy(found, new, no_inputs)
         result.inputs.add(new)
         follow(use.head_cell, use.head, use.head.value, new_head + head.tail)
     for cell in notebook.cells:
@@ -244,20 +249,27 @@ class _Places:
             return "/".join(parts[2:])
         return "/".join(parts[1:] if parts[0] == "data" and len(parts) > 1 else parts)
 
-    def copy(self, found: _Found, new: str, written: Collection[str]) -> None:
+    def copy(self, found: _Found, new: str, no_inputs: Collection[str]) -> None:
         """Notes the files to copy so that it is at its new place."""
         if found.source.is_relative_to(self.root):
             return
         if found.source.is_file():
             self.result.copies[found.source] = new
             return
-        pattern, results = found.tail.lstrip("/"), {(base / path).resolve() for path in written for base in self.bases}
+        results = {(base / path).resolve() for path in no_inputs for base in self.bases}
+        results -= {found.source, *found.source.parents}
+        pattern = found.tail.lstrip("/")
         every = [*(found.source.glob(pattern) if pattern else found.source.rglob("*"))]
         if pattern:  # a folder that the pattern names
             every += [inner for folder in every if folder.is_dir() for inner in folder.rglob("*")]
         for file in every:
             below = file.relative_to(found.source)
-            if file.is_file() and file not in results and not _SKIPPED & {*below.parts} and file.suffix != ".ipynb":
+            if (
+                file.is_file()
+                and results.isdisjoint((file, *file.parents))
+                and not _SKIPPED & {*below.parts}
+                and file.suffix != ".ipynb"
+            ):
                 self.result.copies[file] = f"{new}/{below.as_posix()}"
 
     def with_shell_lines_followed(self, cell: Cell) -> str:
@@ -319,6 +331,36 @@ def _written(uses: list[_Use]) -> dict[str, str]:
     }  # fmt: skip
 
 
+# What a word begins with in the name of a folder of results, or in the one that the code gives it.
+_RESULTS_NAME = re.compile(
+    r"(?<![a-z])(out|result|save|fig|plot|model|log|checkpoint|ckpt|export|report)", re.IGNORECASE
+)
+
+
+def _results_folders(uses: list[_Use], written: dict[str, str]) -> set[ast.expr]:
+    """The literals of folders that the notebook makes or calls so, writes to and reads nothing from.
+
+    What lies there is of an earlier run: no input.
+    """
+    every: dict[ast.expr, list[_Use]] = {}
+    for use in uses:
+        every.setdefault(use.head, []).append(use)
+    reads = [use for use in uses if use.role == "read" and use.path not in written]
+    read = {use.head for use in reads}
+    listed = {use.path.rstrip("/") for use in reads}
+    return {
+        head for head, own in every.items()
+        if re.search(r"\w", PurePosixPath(head.value).name) and not _EXTENSION.search(head.value)  # not `..`, nor a file
+        and any(use.role in ("write", "folder") for use in own)
+        and head not in read and head.value.rstrip("/") not in listed
+        and (
+            any(use.role == "folder" for use in own)
+            or _RESULTS_NAME.search(PurePosixPath(head.value).name)
+            or any(_RESULTS_NAME.search(node.id) for use in own for node in ast.walk(use.node) if isinstance(node, ast.Name))
+        )
+    }  # fmt: skip
+
+
 def _place_of_result(use: _Use, uses: list[_Use], written: dict[str, str], places: _Places) -> str:
     """Where a result goes: out of the way of the inputs, and not out of the project."""
     path, slash = Path(use.path), "/" if use.path.endswith("/") else ""
@@ -327,7 +369,8 @@ def _place_of_result(use: _Use, uses: list[_Use], written: dict[str, str], place
     if path.is_absolute() or use.path.startswith(("~", "..")):
         target = (places.origin / path.expanduser()).resolve()
         inside = target.is_relative_to(places.root)
-        return (target.relative_to(places.root).as_posix() if inside else f"{RESULTS}/{path.name}") + slash
+        outside = RESULTS if path.name == RESULTS else f"{RESULTS}/{path.name}"
+        return (target.relative_to(places.root).as_posix() if inside else outside) + slash
     reads_below = any(other.head is use.head and other.path not in written for other in uses)
     if use.head.value != use.path and reads_below and places.find(use.head.value):
         return f"{WRITTEN_BESIDE_INPUTS}/{path.name}"
