@@ -54,7 +54,7 @@ class Project(Workspace):
         return self.run("git", *arguments, check=check).stdout
 
     def commit(self) -> None:
-        if not (self.path / ".git").exists():
+        if self.run("git", "rev-parse", check=False).returncode:
             self.git("init", "--quiet")
         self.git("add", "--all")
         self.git("commit", "--quiet", "--no-verify", "--message", "work")
@@ -330,24 +330,28 @@ def conflict(copy, made):
     return conflict
 
 
+def commands_in(message: str) -> list[str]:
+    """Each line of a message that is indented is a command, and what it does."""
+    return re.findall(r"^ {4}(\S.*?)(?: {2,}.*)?$", message, re.M)
+
+
 @each_release
 def test_a_conflict_is_seen_refused_and_mended_as_the_message_says(conflict, version):
     project = conflict(version)
     before = project.files()
     message = project.update(CLASH)
     names = [".pre-commit-config.yaml", "dvc.yaml"]
-    # Each line that is indented is a command, and what it does.
-    commands = re.findall(r"^ {4}(\S.*?)(?: {2,}.*)?$", message, re.M)
+    commands = commands_in(message)
     assert commands == [
-        "git diff --name-only --diff-filter=U",
+        "git diff --name-only --relative --diff-filter=U",
         "git checkout --ours FILE",
         "git checkout --theirs FILE",
         "uv sync",
-        "git add --all",
+        "git add --all .",
         "uv run dvc status",
         'git commit -m "Update the template"',
-        "git reset --hard",
-        "git clean -fd",
+        "git restore --source=HEAD --staged --worktree .",
+        "git clean -fd .",
     ]
     assert (
         f"penguins has the template's version {CLASH}, not committed yet.\nIn conflict: {', '.join(names)}.\n"
@@ -372,10 +376,44 @@ def test_a_conflict_is_seen_refused_and_mended_as_the_message_says(conflict, ver
     project.git("add", "--all")
     refused = project.run("git", "commit", "--message", "x", check=False)
     assert refused.returncode == 1 and "dvc.yaml:7: Merge conflict string" in refused.stdout
+    project.git("checkout", "--merge", "dvc.yaml", check=False)
+    assert project.git("ls-files", "--unmerged")
     project.run(*back)
     project.write("new.txt", "")  # as a file that the template added
     project.run(*clean)
     assert project.files() == before and project.git("status", "--porcelain") == ""
+
+
+def test_other_work_in_the_repository_stays(copy, tmp_path, environ):
+    """Of a project in a folder of a larger repository Copier sees that folder alone: so do the commands of the message."""
+    around = Project(tmp_path / "mine", environ)
+    around.write("report.md", "1\n")
+    around.write("penguins.md", "1\n")
+    around.commit()
+    project = copy(NOW)
+    for name, pattern, new in CLASHES:
+        project.substitute(name.removesuffix(".jinja"), pattern, new.replace("clash", "mine"))
+    project.commit()
+    around.write("report.md", "2\n")
+    around.write("penguins.md", "2\n")
+    around.git("add", "penguins.md")
+    around.write("new.md", "1\n")
+    before = around.files(), around.git("status", "--porcelain")
+    assert before[1] == "M  penguins.md\n M report.md\n?? new.md\n"
+    message = project.update(CLASH)
+    listing, ours, _, _, add, *_, back, clean = (command.split() for command in commands_in(message))
+    names = [".pre-commit-config.yaml", "dvc.yaml"]
+    assert f"In conflict: {', '.join(names)}.\n" in message and project.run(*listing).stdout.split() == names
+    project.run(*ours[:-1], "dvc.yaml")
+    assert "# mine" in project.read("dvc.yaml")
+    for added in (False, True):
+        project.write("of the template.txt", "")
+        if added:
+            project.run(*add)
+            assert "report.md" not in project.git("diff", "--cached", "--name-only")
+        project.run(*back)
+        project.run(*clean)
+        assert (around.files(), around.git("status", "--porcelain")) == before
 
 
 @each_release
