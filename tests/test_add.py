@@ -309,6 +309,60 @@ def test_what_the_project_has_already_is_no_loss(tmp_path):
     assert not found.inputs and len(found.notes) == 1
 
 
+# What the notebook says, what becomes of it, the inputs, and the notes.
+MADE = {
+    "the same": ("read('clean.csv')", None, {"clean.csv"}, ["`clean.csv` is the result of stage `prep`: read from there"]),
+    "not beside the notebook": ("read('./gone.csv')", "read('gone.csv')", {"gone.csv"}, ["`gone.csv` is the result of stage `prep`: read from there"]),
+    "in a folder": (
+        "for name in os.listdir('parts'): read('parts/' + name)", None, {"parts"}, ["`parts` is the result of stage `split`: read from there"],
+    ),
+    "in a shell line": ("!head clean.csv", None, {"clean.csv"}, []),
+    "beside an input": (
+        "R = Path('raw')\nread(R / 'b.csv')\nread(R / 'made.csv')",
+        "R = Path('data/external/raw')\nread(R / 'b.csv')\nread(Path('raw/made.csv'))",
+        {"data/external/raw/b.csv", "raw/made.csv"}, ["`raw/made.csv` is the result of stage `prep`: read from there"],
+    ),
+    "alone in its folder": (
+        "R = Path('raw')\nread(R / 'made.csv')", None, {"raw/made.csv"}, ["`raw/made.csv` is the result of stage `prep`: read from there"],
+    ),
+    "in another place": (
+        "read('data/moved.csv')", "read('data/processed/moved.csv')", {"data/processed/moved.csv"},
+        ["`data/processed/moved.csv` is the result of stage `split`: read from there"],
+    ),
+    "another content": (
+        "read('other.csv')", "read('data/external/other.csv')", {"data/external/other.csv"},
+        ["`other.csv` differs from the result of stage `prep`: copied; to read that one, write `other.csv` in place of `data/external/other.csv`"],
+    ),
+    "not in the project": (
+        "read('lost.csv')", "read('data/external/lost.csv')", {"data/external/lost.csv"},
+        ["`lost.csv` cannot be compared with the result of stage `prep`: copied; to read that one, write `lost.csv` in place of "
+         "`data/external/lost.csv`"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", MADE)
+def test_the_result_of_a_stage_is_read_where_it_is(tmp_path, case):
+    same = ("clean.csv", "parts/1.csv", "parts/2.csv", "raw/made.csv")
+    for name in (*same, "raw/b.csv", "data/moved.csv", "other.csv", "lost.csv"):
+        (tmp_path / "work" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "work" / name).write_text(name)
+    for name in (*same, "gone.csv"):
+        (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / name).write_text(name)
+    (tmp_path / "project/other.csv").write_text("another")
+    (tmp_path / "project/data/processed").mkdir(parents=True)
+    (tmp_path / "project/data/processed/moved.csv").write_text("data/moved.csv")
+    made = dict.fromkeys(["clean.csv", "gone.csv", "lost.csv", "other.csv", "raw/made.csv"], "prep")
+    made |= dict.fromkeys(["parts", "data/processed/moved.csv"], "split")
+    source, expected, inputs, notes = MADE[case]
+    found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "work", tmp_path / "project", made)
+    assert found.notebook.cells[0].source == (source if expected is None else expected)
+    assert found.inputs == inputs
+    assert sorted(found.copies.values()) == sorted(path for path in inputs if path.startswith("data/external/"))
+    assert found.notes == [f"x.ipynb: cell 1: {note}" for note in notes]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # In a real project
 # ---------------------------------------------------------------------------------------------------------------------
@@ -635,6 +689,33 @@ def test_a_notebook_becomes_one_more_stage(project, samples, name):
     assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
     assert project.pipeline("check").stdout == ""
     assert project.run("git", "diff", "--exit-code", "--stat", "--", "notebooks/Customer_churn.ipynb").stdout == ""
+
+
+def test_the_next_notebook_reads_what_the_first_one_makes(project, tmp_path):
+    """Both have run where they were written: the results of then lie there, too."""
+    work = tmp_path / "work"
+    (work / "results/old").mkdir(parents=True)
+    (work / "results/old/1.txt").write_text("1")
+    (work / "clean.csv").write_text("2")
+    (work / "prep.ipynb").write_text(
+        untagged("N = 2\nopen('clean.csv', 'w').write(str(N))", "import os\nprint(os.listdir())")
+    )
+    (work / "train.ipynb").write_text(
+        untagged("from pathlib import Path\nOUT = Path('results')\nprint(str(OUT))",
+                 "(OUT / 'figures').mkdir(parents=True, exist_ok=True)\nROUNDS = 3\n(OUT / 'model.txt').write_text(open('clean.csv').read() * ROUNDS)")
+    )  # fmt: skip
+    project.pipeline("add", str(work / "prep.ipynb"))
+    project.run("git", "add", "--all")
+    said = project.pipeline("add", str(work / "train.ipynb")).stdout
+    assert "/work/train.ipynb: cell 2: `clean.csv` is the result of stage `prep`: read from there\n" in said
+    assert stage(project, "train")["deps"] == ["clean.csv", "outputs/code/train.py"]
+    assert stage(project, "train")["outs"] == ["outputs/train.ipynb", "results/model.txt"]
+    assert [path.name for path in (project.path / "data/external").iterdir()] == ["customers.csv"]
+    project.replace("params.yaml", "n: 2", "n: 4")
+    ran = project.run("dvc", "repro").stdout
+    assert (
+        "Running stage 'prep'" in ran and "Running stage 'train'" in ran and project.read("results/model.txt") == "444"
+    )
 
 
 FAILURES = {

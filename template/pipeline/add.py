@@ -74,7 +74,7 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     _refuse_unsaved(target)
 
     # First all that may be refused, then the files.
-    found = bring.brought(given, source.resolve().parent, root)
+    found = bring.brought(given, source.resolve().parent, root, _results_of_others(stage))
     _refuse_taken(given, found.outputs, stage)
     modules = {} if inside else _modules(given, source.resolve().parent)
     if taken := [place for file, place in modules.items() if Path(place).exists() and not _is_copy(place, file)]:

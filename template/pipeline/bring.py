@@ -6,10 +6,13 @@ Reads the notebook's code, not its runs: a path counts where it can be told from
 import ast
 import contextlib
 import copy
+import filecmp
+import posixpath
 import re
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
+from types import MappingProxyType
 
 from pipeline.notebook import Cell, Notebook, bindings, replaced
 
@@ -76,15 +79,18 @@ class _Use:
         return bool(self.is_path or _EXTENSION.search(self.path) or "/" in self.path)
 
 
-def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
+def brought(
+    notebook: Notebook, origin: Path, root: Path, made_by_stages: Mapping[str, str] = MappingProxyType({})
+) -> Brought:
     """The notebook with its inputs below data/external, the copies to make for that, and what cannot be resolved.
 
     Args:
         origin: the folder that its relative paths start from.
         root: the project's.
+        made_by_stages: the results of the project's other stages, each with its stage's name: inputs as they are.
     """
     result = Brought(Notebook(notebook.path, copy.deepcopy(notebook.document)))
-    places = _Places(_bases(origin.resolve()), root.resolve(), result)
+    places = _Places(_bases(origin.resolve()), root.resolve(), result, made_by_stages)
     edits: dict[int, dict[tuple, tuple[ast.expr, str]]] = {}
 
     def follow(cell: Cell, node: ast.expr, old: str, new: str) -> None:
@@ -94,7 +100,15 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
                 text = f"Path({text})" if _is_path_object(node) else text
             edits.setdefault(cell.number, {})[node.lineno, node.col_offset] = (node, text)
 
-    uses, missing = [*_uses(notebook)], set()
+    def follow_whole(use: _Use, new: str) -> None:
+        if isinstance(use.node, ast.Name):
+            result.notes.append(
+                f"{notebook.place(use.cell)}: `{use.node.id}` is `{use.path}`: write `{new}` in its place"
+            )
+        else:
+            follow(use.cell, use.node, "", new)
+
+    uses, missing, as_they_are = [*_uses(notebook)], set(), []
     written = _written(uses)
     results = _results_folders(uses, written)
     no_inputs = {*written, *(head.value for head in results)}
@@ -130,22 +144,24 @@ def brought(notebook: Notebook, origin: Path, root: Path) -> Brought:
             )
         if found is None or not use.looks_like_path:
             continue
-        if head is None:  # it begins with the notebook's own folder
+        # It begins with the notebook's own folder, or is the one of its files there that a stage makes.
+        if head is None or not found.source.is_relative_to(head.source):
             new = places.destination(found)
-            places.copy(found, new, no_inputs)
-            result.inputs.add(new)
-            if isinstance(use.node, ast.Name):
-                result.notes.append(
-                    f"{notebook.place(use.cell)}: `{use.node.id}` is `{use.path}`: write `{new}` in its place"
-                )
+            if PurePosixPath(new) == PurePosixPath(use.path):
+                as_they_are.append(use)
             else:
-                follow(use.cell, use.node, use.path, new + found.tail)
-            continue
-        new_head = places.destination(head)
-        new = new_head + found.source.as_posix().removeprefix(head.source.as_posix())
+                follow_whole(use, new + found.tail)
+        else:
+            new_head = places.destination(head)
+            new = new_head + found.source.as_posix().removeprefix(head.source.as_posix())
+            follow(use.head_cell, use.head, use.head.value, new_head + head.tail)
         places.copy(found, new, no_inputs)
         result.inputs.add(new)
-        follow(use.head_cell, use.head, use.head.value, new_head + head.tail)
+        if note := places.note_on_result(use.path, found, new):
+            result.notes.append(f"{notebook.place(use.cell)}: {note}")
+    for use in as_they_are:
+        if (use.head.lineno, use.head.col_offset) in edits.get(use.head_cell.number, {}):
+            follow_whole(use, use.path)
     for cell in notebook.cells:
         if cell.type == "code" and (place := re.search(r"os\.chdir\(|^\s*%?cd ", cell.source, re.MULTILINE)):
             line = cell.source.count("\n", 0, place.end()) + 1
@@ -179,6 +195,7 @@ class _Places:
     """Where relative paths may start: the notebook's folder, and those around it up to its repository's."""
     root: Path
     result: Brought
+    made_by_stages: Mapping[str, str]
     folders: dict[Path, str] = field(default_factory=dict)
     """The folders that got a place."""
 
@@ -187,7 +204,36 @@ class _Places:
         return self.bases[0]
 
     def find(self, text: str) -> _Found | None:
-        """What a path of the notebook's names, if it is there, and no folder around the notebook."""
+        """What a path of the notebook's names, if it is there, and no folder around the notebook.
+
+        That is a stage's result, where the file beside the notebook is the same, or there is none.
+        """
+        found, made = self._beside(text), self._made(text)
+        if made and (_same(found.source, self.root / made) if found else made == posixpath.normpath(text)):
+            return _Found(self.root / made, found.tail if found else "")
+        return found
+
+    def _made(self, text: str) -> str | None:
+        """The stage's result of this path; or of this name, as for `data/clean.csv` that became one of data/processed."""
+        path = posixpath.normpath(_without_pattern(text)[0])
+        if any(path == out or path.startswith(f"{out}/") for out in self.made_by_stages):
+            return path
+        name = path.rpartition("/")[2]
+        return next((out for out in self.made_by_stages if out.rpartition("/")[2] == name and "." in name), None)
+
+    def note_on_result(self, text: str, found: _Found, new: str) -> str:
+        """What is to be said where a stage makes what the notebook reads, or makes another file of that name."""
+        made = self._made(text)
+        if made is None or self.origin.is_relative_to(self.root):
+            return ""
+        stage = next(stage for out, stage in self.made_by_stages.items() if made == out or made.startswith(f"{out}/"))
+        there = self.root / made
+        if found.source == there:
+            return f"`{made}` is the result of stage `{stage}`: read from there"
+        differs = "differs from" if there.exists() else "cannot be compared with"
+        return f"`{text}` {differs} the result of stage `{stage}`: copied; to read that one, write `{made}` in place of `{new}`"
+
+    def _beside(self, text: str) -> _Found | None:
         if not text.strip() or "\n" in text or len(text) > 400 or _URL.match(text):
             return None
         head, pattern = _without_pattern(text)
@@ -300,7 +346,11 @@ def _bases(origin: Path) -> list[Path]:
 
 
 def _same(one: Path, other: Path) -> bool:
-    return one.is_file() and other.is_file() and one.read_bytes() == other.read_bytes()
+    """Whether the other is a file of the same bytes; of a folder, whether the other has all its files."""
+    if one.is_dir():
+        inner = (file for file in one.rglob("*") if file.is_file() and file.name != ".gitignore")
+        return all(_same(file, other / file.relative_to(one)) for file in inner)
+    return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
 def _without_pattern(text: str) -> tuple[str, str]:
