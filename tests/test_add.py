@@ -94,6 +94,29 @@ LIFTS = {
         ["x.ipynb: might be parameters, too: epochs=10 (cell 2), batch_size=120 (cell 2), test_size=-0.2 (cell 2): "
          "`--lift epochs,batch_size,test_size` makes them so"],
     ),
+    "several cells of literals": (
+        untagged("vec = [1, 0]", "DATA = 'a.csv'", "EPOCHS = 10\nLR = 0.1", "fit(DATA, EPOCHS, LR, depth=3)"),
+        ["vec = [1, 0]", "DATA = 'a.csv'", "EPOCHS = 10\nLR = 0.1", "fit(DATA, EPOCHS, LR, depth=3)"], 2,
+        ["x.ipynb: cell 3: tagged `parameters`",
+         "x.ipynb: might be parameters, too: DATA='a.csv' (cell 2), depth=3 (cell 4): `--lift DATA,depth` makes them so"],
+    ),
+    "used in a shell line": (
+        untagged("EPOCHS = 3", "!train {EPOCHS}"), ["EPOCHS = 3", "!train {EPOCHS}"], 0, ["x.ipynb: cell 1: tagged `parameters`"],
+    ),
+    "literals of other cells": (
+        untagged("above = 1\nprint(above)", {"source": "N = 3", "metadata": {"tags": ["parameters"]}},
+                 "RATE = 0.1; x = 1\nAPI_KEY = 'k'\ntext = 'a\\nb'\nn = 5\nNAMES = ['an item', 'another item', 'one more item']",
+                 "f(RATE, x, API_KEY, text, n, NAMES)", "twice = 2\nf(twice)\ntwice = 3"),
+        ["above = 1\nprint(above)", "N = 3",
+         "RATE = 0.1; x = 1\nAPI_KEY = 'k'\ntext = 'a\\nb'\nn = 5\nNAMES = ['an item', 'another item', 'one more item']",
+         "f(RATE, x, API_KEY, text, n, NAMES)", "twice = 2\nf(twice)\ntwice = 3"], 1,
+        ["x.ipynb: might be parameters, too: NAMES=['an item', 'another item', 'one more... (cell 3): `--lift NAMES` makes them so"],
+    ),
+    "assigned again in another Python": (
+        untagged("steps = 3\nrate = 1\nsize = 2\nn = 4\nprint(steps, rate, size, n)", "for rate, size in x: print rate\nsteps += 1\nif n == 5: pass"),
+        ["n = 4", "steps = 3\nrate = 1\nsize = 2\nprint(steps, rate, size, n)", "for rate, size in x: print rate\nsteps += 1\nif n == 5: pass"], 0,
+        ["x.ipynb: cell 1: new, tagged `parameters`, with n"],
+    ),
 }  # fmt: skip
 
 
@@ -118,13 +141,29 @@ def test_arguments_are_lifted():
     ]  # fmt: skip
     assert made.notes == ["x.ipynb: cell 2: `epochs=` is now the parameter `EPOCHS`"]
     for source, name, message in (
-        ("f(x)", "x", "no call passes `x=` a number, a string, True or False: nothing to lift"),
+        (
+            "f(x)",
+            "x",
+            "no call passes `x=` a number, a string, True or False, nor is `x` assigned one, once: nothing to lift",
+        ),
         ("f(x=1); f(x=2)", "x", "`x=` is 1 in cell 2 and 2 in cell 2: lift it by hand, under two names"),
         ("f(n=1)", "n", "there is a `N` already: rename it, or lift `n` by hand"),
     ):
         with pytest.raises(NotebookError) as error:
             lifted(parse(notebook("N = 3", source), "x.ipynb"), [name])
         assert str(error.value) == f"x.ipynb: {message}"
+
+
+def test_variables_are_lifted():
+    cells = ("# train\nN = 3", "# how often\nEPOCHS = 10\nprint(EPOCHS)", "SEED = 1", "f(SEED, N, seed=2)")
+    made = lifted(parse(notebook(*cells), "x.ipynb"), ["EPOCHS", "SEED", "N"])
+    assert [cell.source for cell in made.notebook.cells] == [
+        "# train\nN = 3\nEPOCHS = 10  # how often\nSEED = 1", "print(EPOCHS)", "f(SEED, N, seed=2)",
+    ]  # fmt: skip
+    assert made.notes == ["x.ipynb: cell 2: `EPOCHS` is now a parameter", "x.ipynb: cell 3: `SEED` is now a parameter"]
+    # Where there was no parameters cell, it may be in the new one already.
+    made = lifted(parse(untagged("N = 3\nprint(N)"), "x.ipynb"), ["N"])
+    assert made.notes == ["x.ipynb: cell 1: new, tagged `parameters`, with N"]
 
 
 # What the notebook says, what becomes of it, the copies, the inputs and the results.

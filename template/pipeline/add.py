@@ -44,7 +44,10 @@ def main(argv: list[str]) -> int:
     parser.add_argument("notebook", metavar="NOTEBOOK")
     parser.add_argument("--name", help="the stage's name (default: the notebook's)")
     parser.add_argument(
-        "--lift", metavar="NAMES", default="", help="make parameters of the arguments of these names: epochs,seed"
+        "--lift",
+        metavar="NAMES",
+        default="",
+        help="make parameters of the variables and arguments of these names: SEED,epochs",
     )
     parser.add_argument("--no-run", action="store_true", help="do not run it: list only what the code tells")
     arguments = parser.parse_args(argv)

@@ -6,6 +6,7 @@ Knows one notebook, and neither DVC nor files.
 import ast
 import copy
 import re
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 
 from pipeline.notebook import (
@@ -41,7 +42,7 @@ def lifted(notebook: Notebook, names: list[str]) -> Lifted:
     them. Else the literals that are assigned once, at top level, go into a new cell below the title and the imports.
 
     Args:
-        names: of keyword arguments whose literals become parameters, as `epochs` of `fit(epochs=10)`.
+        names: of variables and keyword arguments whose literals become parameters, as `epochs` of `fit(epochs=10)`.
 
     Raises:
         NotebookError: which cell is meant is not clear, or a name cannot be lifted.
@@ -59,7 +60,11 @@ def lifted(notebook: Notebook, names: list[str]) -> Lifted:
     if problems := [*result.notebook.problems()]:
         raise NotebookError(problems[0])
     for name in names:
-        _lift_keyword(result, name)
+        cell = next((cell for cell, _, movable in _movable(result.notebook) if movable == name), None)
+        if cell is not None:
+            _move_one(result, cell, name)
+        else:
+            _lift_keyword(result, name)
     result.notes += [line for line in _suggestions(result.notebook) if line not in result.notes]
     return result
 
@@ -70,55 +75,88 @@ def _renewed(result: Lifted, note: str) -> None:
 
 
 def _tag_a_cell(result: Lifted) -> bool:
-    """Tags the first cell of nothing but literals that no cell above uses and no other cell assigns again."""
+    """Tags a cell of nothing but literals that no cell above uses and no other cell assigns again.
+
+    Of several that one from which other cells use the most.
+    """
     notebook, counts = result.notebook, _assignments(result.notebook)
+    found: dict[Cell, int] = {}
     for cell in _code(notebook):
         statements = [_literal(statement) for statement in cell.tree.body]
         if not statements or None in statements:
             continue
         names = {name for name, _ in statements}
         above = [other for other in _code(notebook) if other.number < cell.number]
-        used = {name for other in above for name, _, _ in bindings(other.tree)}
-        if all(counts[name] == 1 and not _grows(notebook, name) for name in names) and not names & used:
-            metadata = notebook.document["cells"][cell.number - 1].setdefault("metadata", {})
-            metadata["tags"] = [*(metadata.get("tags") or []), PARAMETERS_TAG]
-            _renewed(result, f"{notebook.place(cell)}: tagged `{PARAMETERS_TAG}`")
-            return True
-    return False
+        taken = {name for other in above for name, _, _ in bindings(other.tree)} | _grown(notebook)
+        if all(counts[name] == 1 for name in names) and not names & taken:
+            found[cell] = len(
+                names & {name for other in _running(notebook) if other is not cell for name in _used(other)}
+            )
+    if not any(found.values()):
+        return False
+    cell = max(found, key=found.get)
+    metadata = notebook.document["cells"][cell.number - 1].setdefault("metadata", {})
+    metadata["tags"] = [*(metadata.get("tags") or []), PARAMETERS_TAG]
+    _renewed(result, f"{notebook.place(cell)}: tagged `{PARAMETERS_TAG}`")
+    return True
+
+
+def _movable(notebook: Notebook) -> Iterator[tuple[Cell, ast.stmt, str]]:
+    """The literals that may go into the parameters cell: assigned once, at top level, and used, but not above it."""
+    counts, at = _assignments(notebook), notebook.parameters_cell.number if notebook.parameters_cell else 0
+    used = {name for cell in _running(notebook) for name in _used(cell)}
+    used -= {name for cell in _running(notebook) if cell.number < at for name in _used(cell)} | _grown(notebook)
+    keys = {parameter.key for parameter in notebook.parameters}
+    for cell in _code(notebook):
+        if cell is notebook.parameters_cell or cell.source.lstrip().startswith("%%"):
+            continue
+        for statement in cell.tree.body:
+            name, _ = _literal(statement) or ("", None)
+            if name in used and counts[name] == 1 and name.lower() not in keys and _alone(cell, statement):
+                yield cell, statement, name
+
+
+def _taken_out(result: Lifted, names: Collection[str]) -> list[str]:
+    """Takes the literals of these names out of their cells; a cell's are one text, each with the comment above it."""
+    notebook, groups, empty = result.notebook, [], set()
+    movable = [each for each in _movable(notebook) if each[2] in names]
+    for cell in dict.fromkeys(cell for cell, _, _ in movable):
+        lines, gone, taken = cell.source.split("\n"), set(), []
+        for statement in (statement for own, statement, _ in movable if own is cell):
+            first, last = statement.lineno - 1, statement.end_lineno
+            while first > 0 and lines[first - 1].lstrip().startswith("#") and first - 1 not in gone:
+                first -= 1
+            taken += lines[first:last]
+            gone |= {*range(first, last)}
+        groups.append(_with_its_remark("\n".join(taken)))
+        rest = "\n".join(line for row, line in enumerate(lines) if row not in gone)
+        notebook.document["cells"][cell.number - 1]["source"] = re.sub(r"\n{3,}", "\n\n", rest).strip("\n")
+        empty |= {cell.number} if not rest.strip() else set()
+    notebook.document["cells"] = [raw for at, raw in enumerate(notebook.document["cells"], 1) if at not in empty]
+    return groups
+
+
+def _move_one(result: Lifted, cell: Cell, name: str) -> None:
+    """Moves the literal of this name into the parameters cell."""
+    [assignment] = _taken_out(result, [name])
+    _renewed(result, f"{result.notebook.place(cell)}: `{name}` is now a parameter")
+    _append(result.notebook, assignment)
+    result.notebook = Notebook(result.notebook.path, result.notebook.document)
+
+
+def _append(notebook: Notebook, assignment: str) -> None:
+    """Puts one more line at the end of the parameters cell."""
+    raw = notebook.document["cells"][notebook.parameters_cell.number - 1]
+    source = _source(raw)
+    raw["source"] = ("" if source == EMPTY else source.rstrip("\n") + "\n") + assignment
 
 
 def _move_literals(result: Lifted) -> bool:
     """Moves the literals that are assigned once, at top level, and used, into a new cell below title and imports."""
-    notebook, counts = result.notebook, _assignments(result.notebook)
-    loads = {name for cell in _code(notebook) for name, _, stored in bindings(cell.tree) if not stored}
-    groups, moved = [], []
-    for cell in _code(notebook):
-        if cell.source.lstrip().startswith("%%"):
-            continue
-        lines, gone = cell.source.split("\n"), set()
-        taken = []
-        for statement in cell.tree.body:
-            found = _literal(statement)
-            if found is None or counts[found[0]] != 1 or found[0] not in loads or _grows(notebook, found[0]):
-                continue
-            rows = range(statement.lineno - 1, statement.end_lineno)
-            if not _alone(cell, statement, lines):
-                continue
-            first = rows[0]
-            while first > 0 and lines[first - 1].lstrip().startswith("#") and first - 1 not in gone:
-                first -= 1
-            taken += lines[first : rows[-1] + 1]
-            gone |= {*range(first, rows[-1] + 1)}
-            moved.append(found[0])
-        if taken:
-            groups.append(_with_its_remark("\n".join(taken)))
-            rest = "\n".join(line for row, line in enumerate(lines) if row not in gone)
-            notebook.document["cells"][cell.number - 1]["source"] = re.sub(r"\n{3,}", "\n\n", rest).strip("\n")
+    moved = [name for _, _, name in _movable(result.notebook)]
+    groups = _taken_out(result, moved)
     if not groups:
         return False
-    notebook.document["cells"] = [
-        cell for cell in notebook.document["cells"] if _is_filled(cell) or cell.get("cell_type") != "code"
-    ]
     # A heading goes for all that is below it.
     _insert(result, "\n\n".join(sorted(groups, key=_has_heading)))
     place = result.notebook.place(result.notebook.parameters_cell)
@@ -199,6 +237,8 @@ def _lift_keyword(result: Lifted, name: str) -> None:
     """Makes a parameter of the literals that calls pass as `name=...`."""
     notebook = result.notebook
     found = [(cell, keyword) for cell, keyword in _keywords(notebook) if keyword.arg == name]
+    if not found and name in {parameter.name for parameter in notebook.parameters}:
+        return  # it has just become one
     if problem := _lift_problem(notebook, name, found):
         raise NotebookError(f"{notebook.path}: {problem}")
     variable = _variable(notebook, name)
@@ -209,10 +249,7 @@ def _lift_keyword(result: Lifted, name: str) -> None:
     )[::-1]:
         raw = cells[cell.number - 1]
         raw["source"] = replaced(_source(raw), keyword.value, variable)
-    raw = cells[notebook.parameters_cell.number - 1]
-    source = _source(raw)
-    source = "" if source == EMPTY else source.rstrip("\n") + "\n"
-    raw["source"] = f"{source}{variable} = {ast.literal_eval(found[0][1].value)!r}"
+    _append(notebook, f"{variable} = {ast.literal_eval(found[0][1].value)!r}")
     places = ", ".join(f"cell {number}" for number in sorted({cell.number for cell, _ in found}))
     _renewed(result, f"{notebook.path}: {places}: `{name}=` is now the parameter `{variable}`")
 
@@ -220,7 +257,7 @@ def _lift_keyword(result: Lifted, name: str) -> None:
 def _lift_problem(notebook: Notebook, name: str, found: list[tuple[Cell, ast.keyword]]) -> str:
     """Why these arguments of one name cannot become a parameter; empty where they can."""
     if not found:
-        return f"no call passes `{name}=` a number, a string, True or False: nothing to lift"
+        return f"no call passes `{name}=` a number, a string, True or False, nor is `{name}` assigned one, once: nothing to lift"
     values = {repr(ast.literal_eval(keyword.value)): cell for cell, keyword in found}
     if len(values) > 1:
         said = " and ".join(f"{value} in cell {cell.number}" for value, cell in values.items())
@@ -247,7 +284,7 @@ _SIZES = re.compile(
 
 
 def _suggestions(notebook: Notebook) -> list[str]:
-    """Numbers that are written into calls, and might be parameters: those that can be lifted."""
+    """What might be a parameter and can be lifted: literals of other cells, and numbers that are written into calls."""
     found = {}
     for cell, keyword in _keywords(notebook):
         value = ast.literal_eval(keyword.value)
@@ -259,13 +296,20 @@ def _suggestions(notebook: Notebook) -> list[str]:
         name for name in found
         if (_SIZES.fullmatch(name) or not _NO_RESULT.fullmatch(name)) and not _lift_problem(notebook, name, every[name])
     ]  # fmt: skip
-    if not names:
+    literals = [(cell, statement.value, name) for cell, statement, name in _movable(notebook)]
+    literals += [(cell, each.value, name) for name in names for cell, each in found[name]]
+    if not literals:
         return []
-    listed = (f"{name}={ast.unparse(each.value)} (cell {cell.number})" for name in names for cell, each in found[name])
+    listed = (f"{name}={_shown(value)} (cell {cell.number})" for cell, value, name in literals)
+    lift = ",".join(dict.fromkeys(name for _, _, name in literals))
     return [
-        f"{notebook.path}: might be parameters, too: {', '.join(dict.fromkeys(listed))}: `--lift {','.join(names)}` makes "
-        "them so"
+        f"{notebook.path}: might be parameters, too: {', '.join(dict.fromkeys(listed))}: `--lift {lift}` makes them so"
     ]
+
+
+def _shown(value: ast.expr) -> str:
+    text = ast.unparse(value)
+    return text if len(text) <= 40 else f"{text[:37]}..."
 
 
 def _keywords(notebook: Notebook):
@@ -281,18 +325,38 @@ def _keywords(notebook: Notebook):
                         yield cell, keyword
 
 
+def _running(notebook: Notebook) -> list[Cell]:
+    """The cells that run."""
+    return [cell for cell in notebook.cells if cell.type == "code" and not {SKIPPED_TAG, INJECTED_TAG} & {*cell.tags}]
+
+
 def _code(notebook: Notebook) -> list[Cell]:
     """The cells that run and can be read as Python."""
-    return [
-        cell for cell in notebook.cells
-        if cell.type == "code" and cell.tree is not None and not {SKIPPED_TAG, INJECTED_TAG} & {*cell.tags}
-    ]  # fmt: skip
+    return [cell for cell in _running(notebook) if cell.tree is not None]
+
+
+def _used(cell: Cell) -> set[str]:
+    """The names that a cell uses; in a line that is not Python (`!train {EPOCHS}`) each word may be one."""
+    lines, plain = cell.source.split("\n"), cell.python[0].split("\n")
+    other = [line for row, line in enumerate(lines) if cell.tree is None or line != plain[row]]
+    names = {name for name, _, stored in bindings(cell.tree) if not stored} if cell.tree is not None else set()
+    return names | {*re.findall(r"\w+", " ".join(other))}
+
+
+# What a line of another Python assigns, as `a, b = 1, 2`, `n += 1` or `for i in x`.
+_ASSIGNS = re.compile(r"^[ \t]*(?:([\w, \t]+?)[ \t]*[-+*/%]?=(?!=)|for\b([\w, \t]+?)\bin\b)", re.MULTILINE)
 
 
 def _assignments(notebook: Notebook) -> dict[str, int]:
     """How often each name is bound at top level; a name that a global statement touches counts twice."""
     counts = {}
-    for cell in _code(notebook):
+    for cell in _running(notebook):
+        if cell.tree is None:
+            # Python 2, mostly; below `%%` it may be any language.
+            found = _ASSIGNS.findall(cell.source) if not cell.source.lstrip().startswith("%%") else []
+            for name in re.findall(r"\w+", str(found)):
+                counts[name] = counts.get(name, 0) + 1
+            continue
         for name, _, stored in bindings(cell.tree):
             if stored:
                 counts[name] = counts.get(name, 0) + 1
@@ -305,16 +369,17 @@ def _assignments(notebook: Notebook) -> dict[str, int]:
     return counts
 
 
-def _grows(notebook: Notebook, name: str) -> bool:
-    """Whether the notebook changes the value itself: `name.append(...)`, `name[...] = ...`."""
+def _grown(notebook: Notebook) -> set[str]:
+    """The names whose value itself the notebook changes: `name.append(...)`, `name[...] = ...`."""
+    names = set()
     for cell in _code(notebook):
         for node in ast.walk(cell.tree):
             match node:
-                case ast.Attribute(value=ast.Name(id=own), attr=attribute) if own == name and attribute in _GROWS:
-                    return True
-                case ast.Subscript(value=ast.Name(id=own), ctx=ast.Store() | ast.Del()) if own == name:
-                    return True
-    return False
+                case ast.Attribute(value=ast.Name(id=name), attr=attribute) if attribute in _GROWS:
+                    names.add(name)
+                case ast.Subscript(value=ast.Name(id=name), ctx=ast.Store() | ast.Del()):
+                    names.add(name)
+    return names
 
 
 _SECRET = re.compile(r"password|passwd|secret|api_?key|^token$|(access|auth|api|hf|bot)_?token", re.IGNORECASE)
@@ -344,12 +409,13 @@ def _literal(statement: ast.stmt) -> tuple[str, object] | None:
     return name, literal
 
 
-def _alone(cell: Cell, statement: ast.stmt, lines: list[str]) -> bool:
+def _alone(cell: Cell, statement: ast.stmt) -> bool:
     """Whether a statement has its lines for itself."""
+    row = statement.lineno - 1
     others = [other for other in cell.tree.body if other is not statement]
     rows = {*range(statement.lineno, statement.end_lineno + 1)}
     shared = any(rows & {*range(other.lineno, other.end_lineno + 1)} for other in others)
-    return not shared and cell.python[0].split("\n")[statement.lineno - 1] == lines[statement.lineno - 1]
+    return not shared and cell.python[0].split("\n")[row] == cell.source.split("\n")[row]
 
 
 _SETTINGS = re.compile(
@@ -365,10 +431,6 @@ def _is_preamble(cell: Cell) -> bool:
         or (isinstance(statement, ast.Expr | ast.If | ast.Assign) and _SETTINGS.search(ast.unparse(statement)))
         for statement in cell.tree.body
     )
-
-
-def _is_filled(raw: dict) -> bool:
-    return bool(_source(raw).strip())
 
 
 def _source(raw: dict) -> str:
