@@ -15,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
+from pipeline.add import START
 from pipeline.bring import brought
 from pipeline.lift import lifted
 from pipeline.notebook import NotebookError, parse
@@ -319,13 +320,13 @@ def test_paths_from_the_root_of_its_repository(tmp_path):
 def test_what_is_not_there_is_said(tmp_path):
     cells = (
         "1", "pd.read_csv('gone.csv')", "pd.read_csv('gone.csv')\nos.walk('/elsewhere/input')\nread_text('select 1')",
-        "!wget https://example.com/fetched.csv", "pd.read_csv('fetched.csv')", "cd ..",
+        "!wget https://example.com/fetched.csv", "pd.read_csv('fetched.csv')", f"{START}%cd ..",
     )  # fmt: skip
     found = brought(parse(untagged(*cells), "x.ipynb"), tmp_path / "work", tmp_path / "project")
     assert found.notes == [
         "x.ipynb: cell 2: `gone.csv` is not there: put it into data/external, and write its path from the project's root",
         "x.ipynb: cell 3: `/elsewhere/input` is not there: put it into data/external, and write its path from the project's root",
-        "x.ipynb: cell 6, line 1: changes the folder: take that out, and write paths from the project's root",
+        "x.ipynb: cell 6, line 7: changes the folder: take that out, and write paths from the project's root",
     ]
 
 

@@ -39,6 +39,8 @@ _MAKES = re.compile(r"\b(wget|curl|gdown|kaggle|unzip|tar|gunzip|cp|mv|git|aws|g
 _PATHS = ("Path", "PurePath", "join", "joinpath")
 _SKIPPED = {".git", ".dvc", ".venv", "venv", "__pycache__", ".ipynb_checkpoints", "node_modules", ".pytest_cache"}
 _URL = re.compile(r"[a-zA-Z][\w+.-]+://")
+# What a notebook of a project begins with: see add.START.
+_STARTS_IN_ROOT = re.compile(r"""if Path\.cwd\(\)\.name == ["']notebooks["']:\n +os\.chdir\(["']\.\.["']\)""")
 _EXTENSION = re.compile(r"\.[A-Za-z][A-Za-z0-9]{0,7}$")
 
 
@@ -163,8 +165,9 @@ def brought(
         if (use.head.lineno, use.head.col_offset) in edits.get(use.head_cell.number, {}):
             follow_whole(use, use.path)
     for cell in notebook.cells:
-        if cell.type == "code" and (place := re.search(r"os\.chdir\(|^\s*%?cd ", cell.source, re.MULTILINE)):
-            line = cell.source.count("\n", 0, place.end()) + 1
+        text = _STARTS_IN_ROOT.sub("\n", cell.source)
+        if cell.type == "code" and (place := re.search(r"os\.chdir\(|^\s*%?cd ", text, re.MULTILINE)):
+            line = text.count("\n", 0, place.end()) + 1
             result.notes.append(
                 f"{notebook.place(cell, line)}: changes the folder: take that out, and write paths from the project's root"
             )
