@@ -324,8 +324,8 @@ def test_what_is_not_there_is_said(tmp_path):
     )  # fmt: skip
     found = brought(parse(untagged(*cells), "x.ipynb"), tmp_path / "work", tmp_path / "project")
     assert found.notes == [
-        "x.ipynb: cell 2: `gone.csv` is not there: put it into data/external, and write its path from the project's root",
-        "x.ipynb: cell 3: `/elsewhere/input` is not there: put it into data/external, and write its path from the project's root",
+        "x.ipynb: cell 2: `gone.csv` is not there: put it into data/external, and write its path from the project's root (a parameter's in params.yaml)",
+        "x.ipynb: cell 3: `/elsewhere/input` is not there: put it into data/external, and write its path from the project's root (a parameter's in params.yaml)",
         "x.ipynb: cell 6, line 7: changes the folder: take that out, and write paths from the project's root",
     ]
 
@@ -340,7 +340,7 @@ def test_what_the_project_has_already_is_no_loss(tmp_path):
     assert found.notebook.cells[0].source == source
     assert (found.inputs, found.copies) == ({"data/external/a.csv"}, {})
     assert found.notes == [
-        "x.ipynb: cell 1: `data/external/b.csv` is not there: put it into data/external, and write its path from the project's root"
+        "x.ipynb: cell 1: `data/external/b.csv` is not there: put it into data/external, and write its path from the project's root (a parameter's in params.yaml)"
     ]
     # What lies outside of it is not the project's.
     found = brought(

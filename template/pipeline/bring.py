@@ -142,7 +142,7 @@ def brought(
             missing.add(use.path)
             result.notes.append(
                 f"{notebook.place(use.cell)}: `{use.path}` is not there: put it into {INPUTS}, and write its path from the "
-                "project's root"
+                "project's root (a parameter's in params.yaml)"
             )
         if found is None or not use.looks_like_path:
             continue
