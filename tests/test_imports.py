@@ -122,6 +122,19 @@ def test_a_module_is_found_where_the_notebook_looks(tmp_path, added):
     assert needed(parse(notebook("sys.path.append(x)\nimport nowhere"), "x.ipynb"), tmp_path) == set()
 
 
+@pytest.mark.parametrize("change", ["import os\nos.chdir('..')", "%cd ..", "os.chdir(Path.cwd().parent)"])
+def test_a_module_is_found_in_the_folder_that_the_notebook_changes_to(tmp_path, change):
+    (tmp_path / "beside").mkdir()
+    (tmp_path / "run_experiment.py").write_text("import seaborn")
+    changed = parse(notebook(change, "import run_experiment, nowhere"), "x.ipynb")
+    assert local_files(changed, tmp_path / "beside") == {tmp_path / "run_experiment.py": "run_experiment.py"}
+    assert distributions(changed, tmp_path / "beside") == ["nowhere", "seaborn"]
+    # From the project's root, where a stage runs, no notebook changes to the folder around it.
+    assert "run_experiment.x" in needed(
+        parse(notebook(change, "from run_experiment import x"), "x.ipynb"), tmp_path / "a/b", tmp_path / "a"
+    )
+
+
 def test_modules_of_a_file():
     assert modules_of("import os.path\nfrom a.b import c") == ["a", "os"]
     assert modules_of("import :") == []

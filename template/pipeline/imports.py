@@ -117,7 +117,10 @@ def _followed(notebook: "Notebook", *folders: Path) -> tuple[set[str], list[ast.
     """The names that are imported from elsewhere, the trees that import, and the local modules with their folders."""
     trees = [tree for cell in notebook.cells for tree in _trees(cell)]
     added = [place for tree in trees for place in _added_to_path(tree) if place is not None]
-    folders = [*folders, *(Path(os.path.normpath(folder / place)) for folder in folders for place in added)]
+    # A notebook starts in its own folder, so that only from there it changes to another one.
+    changed = [folders[0] / place for tree in trees for place in _changed_to(tree) if place is not None]
+    added = [*changed, *(folder / place for folder in folders for place in added)]
+    folders = [*folders, *(Path(os.path.normpath(folder)) for folder in added)]
     made = _made(notebook)
     names, paths = set(), {}
     for tree in trees:  # it grows
@@ -226,6 +229,16 @@ def _added_to_path(tree: ast.AST) -> Iterator[str | None]:
             case ast.Call(
                 func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="sys"), attr="path")), args=[*_, place]
             ):
+                yield _told(place)
+
+
+def _changed_to(tree: ast.AST) -> Iterator[str | None]:
+    """Folders of `os.chdir("..")` and `%cd ..`: Python looks there, too."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr="chdir"), args=[place]):
+                yield _told(place)
+            case ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value="cd"), place]):
                 yield _told(place)
 
 
