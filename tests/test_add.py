@@ -15,10 +15,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipeline.add import START
+from pipeline.add import START, _write_notebook
 from pipeline.bring import brought
 from pipeline.lift import lifted
-from pipeline.notebook import NotebookError, parse
+from pipeline.notebook import NotebookError, parse, read
 
 
 def untagged(*cells: object) -> str:
@@ -824,6 +824,20 @@ def test_line_ends_are_those_that_git_will_keep(project, samples):
     project.pipeline("add", str(samples / "ends.ipynb"))
     for name in ("of_windows.py", "ends.ipynb"):
         assert b"\r" not in (project.path / "notebooks" / name).read_bytes()
+
+
+def test_a_notebook_is_written_as_editors_write_it(tmp_path):
+    """So that `git diff` shows what has changed, and no more."""
+    cells = ({"source": ["N = 1"]}, {"source": ["print(N)"]})
+    text = json.dumps(json.loads(untagged(*cells)), indent=1, sort_keys=True) + "\n"
+    (tmp_path / "x.ipynb").write_text(text)
+    _write_notebook((tmp_path / "x.ipynb").as_posix(), read(tmp_path / "x.ipynb").document, is_copy=False)
+    assert (tmp_path / "x.ipynb").read_text() == text
+
+
+def test_the_cure_of_an_old_format_has_quotes_where_it_needs_them():
+    with pytest.raises(NotebookError, match='--inplace "my old.ipynb"`$'):
+        parse('{"nbformat": 3, "worksheets": []}', "my old.ipynb")
 
 
 def test_where_no_read_is_noted(project, samples, noatime):

@@ -455,7 +455,8 @@ def _write_notebook(path: str, document: dict, is_copy: bool) -> None:
         "nbformat": 4,
         "nbformat_minor": max(5, document.get("nbformat_minor") or 0),
     }
-    files.write(path, json.dumps(document, indent=1, ensure_ascii=False) + "\n")
+    # With sorted keys, as editors write it: `git diff` shows what has changed, and no more.
+    files.write(path, json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
     _tidy(path)
 
 

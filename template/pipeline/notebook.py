@@ -313,9 +313,10 @@ def parse(text: str, name: str) -> Notebook:
     if not isinstance(document, dict) or "nbformat" not in document:
         raise NotebookError(f"{name}: is not a notebook: it is JSON of another kind")
     if document["nbformat"] != 4:
+        quoted = f'"{name}"' if " " in name else name
         raise NotebookError(
             f"{name}: is a notebook of format {document['nbformat']}, not 4: "
-            f"convert it with `uvx --from nbconvert jupyter-nbconvert --to notebook --inplace {name}`"
+            f"convert it with `uvx --from nbconvert jupyter-nbconvert --to notebook --inplace {quoted}`"
         )
     cells = document.get("cells")
     if not isinstance(cells, list) or not all(isinstance(cell, dict) and _text(cell) is not None for cell in cells):
