@@ -174,6 +174,13 @@ PATHS = {
         'F = "raw/b.csv"\nread(F)', 'F = "data/external/raw/b.csv"\nread(F)', {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, set(),
     ),
     "a folder named data": ("read('data/d.csv')", "read('data/external/d.csv')", {"data/d.csv": "d.csv"}, {"d.csv"}, set()),
+    "the folder data itself": (
+        "DATA = 'data'\nread(DATA + '/d.csv')", "DATA = 'data/external'\nread(DATA + '/d.csv')", {"data/d.csv": "d.csv"}, {"d.csv"}, set(),
+    ),
+    "a folder and what lies in it": (
+        "read('img/1.png'); os.listdir('img')", "read('data/external/img/1.png'); os.listdir('data/external/img')",
+        {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img/1.png", "img"}, set(),
+    ),
     "pathlib": (
         "R = Path('raw')\nread(R / 'b.csv')", "R = Path('data/external/raw')\nread(R / 'b.csv')",
         {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, set(),
@@ -293,9 +300,40 @@ def test_what_begins_with_the_notebooks_own_folder(tmp_path):
     found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "work", tmp_path / "project")
     assert found.notebook.cells[0].source == source.replace("HERE / 'data' / 'a.csv'", "Path('data/external/a.csv')")
     assert found.notes == [
-        "x.ipynb: cell 1: `DATA` is `./data`: write `data/external/data` in its place",
+        "x.ipynb: cell 1: `DATA` is `./data`: write `data/external` in its place",
         "x.ipynb: cell 1, line 5: changes the folder: take that out, and write paths from the project's root",
     ]
+
+
+# What the notebook reads, what lies in data/external, and the folder that it reads then.
+FOLDERS = {
+    "data": ("os.listdir('data')", {}, "os.listdir('data/external')"),
+    "data outside": ("os.listdir('../data')", {}, "os.listdir('data/external')"),
+    "the same": ("os.listdir('data')", {"d.csv": "data/d.csv", ".gitignore": ""}, "os.listdir('data/external')"),
+    "another notebook's": ("os.listdir('data')", {"x.csv": "x"}, "os.listdir('data/external/data')"),
+    "another file": ("os.listdir('data')", {"d.csv": "x"}, "os.listdir('data/external/data')"),
+    "there twice": ("os.listdir('data')", {"data/d.csv": "x"}, "os.listdir('data/external/work_data')"),
+    "beside the notebook": ("glob('*.csv')", {}, "glob('data/external/*.csv')"),
+    "beside the notebook, and another's": ("glob('*.csv')", {"x.csv": "x"}, "glob('data/external/work/*.csv')"),
+    "one name": ("os.listdir('data'); read('d.csv')", {}, "os.listdir('data/external/data'); read('data/external/d.csv')"),
+    "two folders": ("os.listdir('data'); os.listdir('../data')", {},
+                    "os.listdir('data/external/work_data'); os.listdir('data/external/data')"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", FOLDERS)
+def test_a_folder_holds_only_its_own_files(tmp_path, case):
+    source, there, expected = FOLDERS[case]
+    for name in ("home/work/data/d.csv", "home/work/d.csv", "home/data/e.csv", "project/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name.removeprefix("home/work/"))
+    for name, text in there.items():
+        (tmp_path / "project/data/external" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project/data/external" / name).write_text(text)
+    found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "home/work", tmp_path / "project")
+    assert found.notebook.cells[0].source == expected
+    assert len({*found.copies.values()}) == len(found.copies)
+    assert found.notes == []
 
 
 def test_paths_from_the_root_of_its_repository(tmp_path):
@@ -769,6 +807,9 @@ FAILURES = {
         untagged("open('history.csv', 'w').write('x')"),
         "theirs.ipynb: writes history.csv, a result of stage `Customer_churn`: give the file another name there, then: ",
     ),
+    "near": (
+        untagged("open('far/a.csv')"), "data/external/far_a.csv is there already, and another file: rename the one that near.ipynb reads first\n",
+    ),
     "helped": (
         untagged("import helpers"), "notebooks/helpers.py is there already, and another file: rename the one that helped.ipynb imports first\n",
     ),
@@ -778,6 +819,10 @@ FAILURES = {
 @pytest.mark.parametrize("name", FAILURES)
 def test_what_is_no_stage(project, tmp_path, name):
     text, message = FAILURES[name]
+    inputs = project.path / "data/external"
+    for place in (tmp_path / "far/a.csv", inputs / "far/a.csv", inputs / "far_a.csv"):
+        place.parent.mkdir(exist_ok=True)
+        place.write_text(place.as_posix())
     (tmp_path / "helpers.py").write_text("def another():\n    pass\n")
     if text is not None:
         (tmp_path / f"{name}.ipynb").write_text(text)

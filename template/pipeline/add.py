@@ -82,6 +82,11 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     modules = {} if inside else _modules(given, source.resolve().parent)
     if taken := [place for file, place in modules.items() if Path(place).exists() and not _is_copy(place, file)]:
         raise Refused(f"{taken[0]} is there already, and another file: rename the one that {source.name} imports first")
+    changed = [
+        place for file, place in found.copies.items() if Path(place).exists() and not bring.same(file, Path(place))
+    ]
+    if changed:
+        raise Refused(f"{changed[0]} is there already, and another file: rename the one that {source.name} reads first")
     if not inside and (found.notebook.document != given.document or found.outputs or modules):
         found.notebook = _starting_in_root(found.notebook, bool(modules))
     lifted = lift.lifted(found.notebook, names)

@@ -120,6 +120,9 @@ def brought(
     def made(path: str) -> bool:
         return bool(re.search(rf"(?<![\w.-]){re.escape(path.rpartition('/')[2])}(?![\w.-])", shell))
 
+    inputs = [use for use in uses if use.path not in written and use.head not in results and use.looks_like_path]
+    there = [(places.find(use.head.value), found) for use in inputs if (found := places.find(use.path))]
+    places.give_folders_a_place([found for both in there for found in both if found])
     for use in uses:
         if use.path in written or use.head in results:
             if use.head in results:
@@ -201,6 +204,8 @@ class _Places:
     made_by_stages: Mapping[str, str]
     folders: dict[Path, str] = field(default_factory=dict)
     """The folders that got a place."""
+    sources: set[Path] = field(default_factory=set)
+    """All that is to be copied."""
 
     @property
     def origin(self) -> Path:
@@ -212,7 +217,7 @@ class _Places:
         That is a stage's result, where the file beside the notebook is the same, or there is none.
         """
         found, made = self._beside(text), self._made(text)
-        if made and (_same(found.source, self.root / made) if found else made == posixpath.normpath(text)):
+        if made and (same(found.source, self.root / made) if found else made == posixpath.normpath(text)):
             return _Found(self.root / made, found.tail if found else "")
         return found
 
@@ -263,40 +268,48 @@ class _Places:
                 return there.relative_to(self.root).as_posix()
         return None
 
+    def give_folders_a_place(self, every: list[_Found]) -> None:
+        """The outer ones first: what lies in them goes with them."""
+        self.sources = {found.source for found in every if not found.source.is_relative_to(self.root)}
+        for found in sorted(every, key=lambda found: len(found.source.parts)):
+            if found.source.is_dir():
+                self.destination(found)
+
     def destination(self, found: _Found) -> str:
         """Its path from the root: as it is within the project, else below data/external.
 
         The same name from two folders gets the folder's name, too.
         """
-        if found.source.is_relative_to(self.root):
-            return found.source.relative_to(self.root).as_posix()
-        if found.source == self.origin:
-            return INPUTS
-        copies = self.result.copies
-        taken = {target: source for source, target in copies.items()}
-        for folder in found.source.parents:
+        source = found.source
+        if source.is_relative_to(self.root):
+            return source.relative_to(self.root).as_posix()
+        for folder in (source, *source.parents):
             if folder in self.folders:
-                return self.folders[folder] + found.source.as_posix().removeprefix(folder.as_posix())
-        name = f"{INPUTS}/{self._below_inputs(found.source)}".rstrip("/")
-        there = self.root / name
-        other = taken.get(name) or (
-            there if there.exists() and name != INPUTS and not _same(there, found.source) else None
-        )
-        if other is not None and other != found.source:
-            name = f"{INPUTS}/{found.source.parent.name}_{found.source.name}"
-        if found.source.is_dir():
-            self.folders[found.source] = name
+                return self.folders[folder] + source.as_posix().removeprefix(folder.as_posix())
+        name = f"{INPUTS}/{self._below_inputs(source)}".rstrip("/")
+        if name == INPUTS and not self._is_free(name, source):
+            name = f"{INPUTS}/{source.name}"
+        if not self._is_free(name, source):
+            name = f"{INPUTS}/{source.parent.name}_{source.name}"
+        if source.is_dir():
+            self.folders[source] = name
         return name
+
+    def _is_free(self, name: str, source: Path) -> bool:
+        """Whether a place has no files but what the source has, too, and will get no other."""
+        taken = {target: other for other, target in (*self.result.copies.items(), *self.folders.items())}
+        if taken.get(name, source) != source or ((self.root / name).exists() and not same(self.root / name, source)):
+            return False
+        others = [each for each in self.sources if not each.is_relative_to(source)] if name == INPUTS else []
+        return not any((source / self._below_inputs(each)).exists() for each in others)
 
     def _below_inputs(self, source: Path) -> str:
         """What lies below the notebook keeps its folders, but for `data` or `data/external` in front; the rest its name."""
         base = next((base for base in self.bases if source.is_relative_to(base)), None)
-        if base is None:
-            return source.name
-        parts = source.relative_to(base).parts
+        parts = source.relative_to(base).parts if base else (source.name,)
         if parts[:2] == ("data", "external"):
             return "/".join(parts[2:])
-        return "/".join(parts[1:] if parts[0] == "data" and len(parts) > 1 else parts)
+        return "/".join(parts[1:] if parts[:1] == ("data",) and (len(parts) > 1 or source.is_dir()) else parts)
 
     def copy(self, found: _Found, new: str, no_inputs: Collection[str]) -> None:
         """Notes the files to copy so that it is at its new place."""
@@ -348,11 +361,11 @@ def _bases(origin: Path) -> list[Path]:
     return around[: last + 1]
 
 
-def _same(one: Path, other: Path) -> bool:
+def same(one: Path, other: Path) -> bool:
     """Whether the other is a file of the same bytes; of a folder, whether the other has all its files."""
     if one.is_dir():
         inner = (file for file in one.rglob("*") if file.is_file() and file.name != ".gitignore")
-        return all(_same(file, other / file.relative_to(one)) for file in inner)
+        return all(same(file, other / file.relative_to(one)) for file in inner)
     return one.is_file() and other.is_file() and filecmp.cmp(one, other, shallow=False)
 
 
