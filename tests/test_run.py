@@ -294,13 +294,17 @@ def test_a_cell_that_is_no_python(bare):
     assert done.stdout.startswith("notebooks/fit.ipynb: cell 2, line 1: SyntaxError: unmatched ')'\n    print(7))\n")
 
 
-def test_sys_exit_is_a_failure(bare):
-    ready(bare, "import sys\nsys.exit(0)", "1", "2")
+@pytest.mark.parametrize(
+    ("call", "said"), [("import sys\nsys.exit(0)", "0"), ("exit()", ""), ("if LR:\n    quit(0)", "")]
+)
+def test_an_exit_is_a_failure(bare, call, said):
+    ready(bare, call, "open('after', 'w')", "2")
     done = bare.pipeline(*RUN, check=False)
     assert done.returncode == 1
     assert done.stdout.endswith(
-        "notebooks/fit.ipynb: cell 2: called sys.exit(0): cells 3, 4 never ran: a run must reach the notebook's end\n"
+        f"notebooks/fit.ipynb: cell 2: called sys.exit({said}): cells 3, 4 never ran: a run must reach the notebook's end\n"
     )
+    assert not (bare.path / "after").exists()
 
 
 def test_keys_of_mappings_keep_their_type(bare):

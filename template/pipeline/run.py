@@ -451,6 +451,10 @@ def _is_alive(process) -> bool:
     return False
 
 
+# A kernel takes note of `exit()` and `quit()`, runs the cells that wait already, and ends with success.
+_EXIT_IS_SYS_EXIT = "--IPKernelApp.exec_lines=get_ipython().ask_exit = __import__('sys').exit"
+
+
 def _start_kernel(run: _Run, folder: str):
     """The manager of a started kernel of the Python that runs this, whatever kernels this machine has registered."""
     from jupyter_client import AsyncKernelManager
@@ -461,7 +465,7 @@ def _start_kernel(run: _Run, folder: str):
     # Its log, which would tell of the interrupt that begins each shutdown, says nothing about the notebook.
     # Without the debugger's `-Xfrozen_modules=off` of the stock kernel: nobody debugs a run, and it starts sooner.
     spec = KernelSpec(
-        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50"],
+        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50", _EXIT_IS_SYS_EXIT],
         display_name="Python 3",
         language="python",
         env={
