@@ -354,6 +354,21 @@ def test_equal_runs_give_equal_files(bare):
     assert "ipykernel_" not in first and "start_time" not in first
 
 
+def test_outputs_stand_as_they_came(bare):
+    ready(
+        bare,
+        "import sys\nfrom IPython.display import display\n"
+        "for name in 'ab':\n    print('err', name, file=sys.stderr, flush=True)\n    print('title', name, flush=True)\n"
+        "    print('more', flush=True)\n    display(name)\n"
+        "for done in range(3): print(f'\\r{done} of 2', end='', flush=True)\nprint('\\rx\\r\\n\\r')",
+    )
+    bare.pipeline(*RUN)
+    outputs = json.loads(bare.read("outputs/fit.ipynb"))["cells"][-1]["outputs"]
+    assert [("".join(each.get("text", "")) or each["data"]["text/plain"][0]) for each in outputs] == [
+        "title a\nmore\n", "err a\n", "'a'", "title b\nmore\n", "err b\n", "'b'", "x\r\n\r\n",
+    ]  # fmt: skip
+
+
 def test_values_that_change_during_the_run_are_not_recorded(bare):
     ready(
         bare, "import pathlib\nfile = pathlib.Path('params.yaml')\nfile.write_text(file.read_text().replace('7', '8'))"

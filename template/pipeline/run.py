@@ -6,6 +6,7 @@ Afterwards it names what the notebook read or wrote and dvc.yaml does not declar
 import argparse
 import contextlib
 import copy
+import itertools
 import os
 import posixpath
 import re
@@ -275,7 +276,6 @@ class _Run:
                         startup_timeout=300,
                         timeout=None,
                         on_cell_execute=run.note_current,
-                        coalesce_streams=True,
                         record_timing=False,
                     ).execute(cleanup_kc=True)
 
@@ -465,7 +465,15 @@ def _start_kernel(run: _Run, folder: str):
     # Its log, which would tell of the interrupt that begins each shutdown, says nothing about the notebook.
     # Without the debugger's `-Xfrozen_modules=off` of the stock kernel: nobody debugs a run, and it starts sooner.
     spec = KernelSpec(
-        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}", "--log-level=50", _EXIT_IS_SYS_EXIT],
+        argv=[
+            sys.executable,
+            "-m",
+            "ipykernel_launcher",
+            "-f",
+            "{connection_file}",
+            "--log-level=50",
+            _EXIT_IS_SYS_EXIT,
+        ],
         display_name="Python 3",
         language="python",
         env={
@@ -534,11 +542,36 @@ def _as_text(executed) -> str:
         cell.metadata = {key: value for key, value in cell.metadata.items() if key != "papermill" and value != []}
         if INJECTED_TAG in cell.metadata.get("tags", []):
             cell.id = INJECTED_TAG
-        cell.outputs = [_without_process(output) for output in cell.outputs] if "outputs" in cell else None
-        if cell.outputs is None:
-            del cell["outputs"]
+        if "outputs" in cell:
+            cell.outputs = [_without_process(output) for output in _joined(cell.outputs)]
         document.cells.append(cell)
     return v4.writes_json(document) + "\n"
+
+
+def _joined(outputs: list) -> Iterator:
+    """A cell's outputs, with one stream of each name where many stand between two other outputs.
+
+    How the kernel cuts and mixes what is printed is chance. (nbclient's own way draws the prints of a whole cell together,
+    away from the figures among them, and takes a minute for a long line.)
+    """
+    from nbformat import v4
+
+    for is_stream, group in itertools.groupby(outputs, lambda output: output.output_type == "stream"):
+        if not is_stream:
+            yield from group
+            continue
+        texts = {"stdout": [], "stderr": []}
+        for output in group:
+            texts.setdefault(output.name, []).append(output.text)
+        for name, parts in texts.items():
+            if parts:
+                lines = map(_overwritten, "".join(parts).split("\n"))
+                yield v4.new_output("stream", name=name, text="\n".join(lines))
+
+
+def _overwritten(line: str) -> str:
+    """A line as a terminal shows it in the end: a progress bar goes back to its start each time."""
+    return line[line.rfind("\r", 0, -1) + 1 :]
 
 
 def _without_process(output):
