@@ -343,6 +343,9 @@ def test_equal_runs_give_equal_files(bare):
     ready(
         bare,
         "import sys, warnings\nwarnings.warn('careful')\nprint('out')\nprint('err', file=sys.stderr)\n{'b', 'a', 'c'}",
+        # An address in memory: printed, as `plt.plot(x)` shows it, and in a traceback.
+        "class Own: pass\nprint(Own())\n[Own()]",
+        {"source": "raise ValueError(Own())", "metadata": {"tags": ["raises-exception"]}},
     )
     bare.pipeline(*RUN)
     first = bare.read("outputs/fit.ipynb")
@@ -352,6 +355,7 @@ def test_equal_runs_give_equal_files(bare):
     bare.pipeline("run", "./notebooks/fit.ipynb", "./outputs/fit.ipynb")
     assert bare.read("outputs/fit.ipynb") == first
     assert "ipykernel_" not in first and "start_time" not in first
+    assert "[<__main__.Own at 0x...>]" in first and "<__main__.Own object at 0x...>\\n" in first
 
 
 def test_outputs_stand_as_they_came(bare):

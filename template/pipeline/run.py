@@ -531,7 +531,7 @@ def _without_outputs(notebook: Notebook) -> dict:
 
 
 def _as_text(executed) -> str:
-    """The executed notebook as a file that is the same after each equal run: no clock, no random id, no process id."""
+    """The executed notebook as a file that is the same after each equal run: no clock, no random id, nothing of the process."""
     from nbformat import v4
 
     document = copy.copy(executed)
@@ -575,20 +575,26 @@ def _overwritten(line: str) -> str:
 
 
 def _without_process(output):
-    """Warnings and tracebacks name a cell by a temporary file, in a folder that is named after the process."""
+    """Without what another process would call otherwise.
 
+    Warnings and tracebacks name a cell by a temporary file, in a folder that is named after the process; an object that says
+    nothing else of itself is shown with its address in memory.
+    """
     # Windows may call the folder by a short name, which the kernel does not.
     folders = {tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir())}
     names = "|".join(re.escape(os.path.join(folder, "ipykernel_")) for folder in folders)
 
     def shortened(text: str) -> str:
-        return re.sub(rf"(?:{names})\d+[/\\]", "cell-", text)
+        text = re.sub(rf"(?:{names})\d+[/\\]", "cell-", text)
+        return re.sub(r" at 0x[0-9A-Fa-f]{6,}", " at 0x...", text)
 
     output = copy.copy(output)
     if output.output_type == "stream":
         output.text = shortened(output.text)
     elif output.output_type == "error":
-        output.traceback = [shortened(line) for line in output.traceback]
+        output.evalue, output.traceback = shortened(output.evalue), [shortened(line) for line in output.traceback]
+    elif isinstance(text := output.data.get("text/plain"), str):
+        output.data = output.data | {"text/plain": shortened(text)}
     return output
 
 
