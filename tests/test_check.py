@@ -284,6 +284,43 @@ THERE = {
 }  # fmt: skip
 
 
+@pytest.mark.parametrize("how", ["merge", "stash"])
+@pytest.mark.parametrize("is_added", [False, True])
+def test_a_conflict_in_a_notebook_is_left_as_the_message_says(here, repository, capsys, how, is_added):
+    path = here / "notebooks/fit.ipynb"
+
+    def commit(number: int) -> None:
+        path.write_text(notebook("LR = 1", f"print(LR, {number})"))
+        repository("-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--all", "--message", "work")
+
+    commit(1)
+    if how == "merge":
+        repository("checkout", "--quiet", "-b", "theirs")
+        commit(3)
+        repository("checkout", "--quiet", "-")
+    else:
+        path.write_text(notebook("LR = 1", "print(LR, 3)"))
+        repository("-c", "user.name=x", "-c", "user.email=x", "stash")
+    commit(2)
+    with pytest.raises(subprocess.CalledProcessError):
+        repository(*(["merge", "theirs"] if how == "merge" else ["stash", "pop"]))
+    if is_added:
+        repository("add", "--all")
+    for side, number in (("--ours", 2), ("--theirs", 3)):
+        capsys.readouterr()
+        assert check.main(["notebooks"]) == 1
+        found = re.fullmatch(
+            r"notebooks/fit.ipynb:\d+: holds a merge conflict: take one side with `git (checkout .*?)` and then "
+            r"`git (checkout .*?)` \(or `--theirs`\)\n",
+            capsys.readouterr().out,
+        )
+        repository(*found[1].split())
+        repository(*found[2].replace("--ours", side).split())
+        assert path.read_text() == notebook("LR = 1", f"print(LR, {number})")
+        assert check.main(["notebooks"]) == 0
+        repository("checkout", "--merge", "--", "notebooks/fit.ipynb")
+
+
 @pytest.mark.parametrize("top", [".", "sub folder"])
 @pytest.mark.parametrize("case", THERE)
 def test_what_a_clone_has(here, repository, capsys, monkeypatch, case, top):

@@ -303,7 +303,8 @@ def parse(text: str, name: str) -> Notebook:
         if conflict:
             line = text.count("\n", 0, conflict.start()) + 1
             raise NotebookError(
-                f"{name}:{line}: holds a merge conflict: take one side with `git checkout --ours {name}` or `--theirs`"
+                f"{name}:{line}: holds a merge conflict: take one side with `git checkout --merge -- {name}` "
+                f"and then `git checkout --ours -- {name}` (or `--theirs`)"
             ) from None
         line = getattr(error, "lineno", None)
         place = f"{name}:{line}" if line else name
