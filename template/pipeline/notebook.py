@@ -231,8 +231,10 @@ class Notebook:
                     "move this line to a cell below"
                 )
             elif parameter.default is not NOT_LITERAL and not in_yaml(parameter.default):
+                what = next(_not_in_yaml(parameter.default))
+                verb = "is" if what is parameter.default else "holds"
                 yield (
-                    f"{place}: `{parameter.name}` is a {type(parameter.default).__name__}, which params.yaml cannot say: "
+                    f"{place}: `{parameter.name}` {verb} a {type(what).__name__}, which params.yaml cannot say: "
                     "write a list or a string"
                 )
             elif parameter.default is NOT_LITERAL and parameter.source:
@@ -449,12 +451,17 @@ def _may_assign(names: set[str]) -> Callable[[str], bool]:
 
 
 def in_yaml(default: object) -> bool:
-    """Whether params.yaml can say a literal: a tuple, a set or bytes would come back as something else."""
-    if isinstance(default, list):
-        return all(map(in_yaml, default))
-    if isinstance(default, dict):
-        return all(map(in_yaml, default.values()))
-    return isinstance(default, str | int | float | None)
+    """Whether params.yaml can say a literal."""
+    return not any(True for _ in _not_in_yaml(default))
+
+
+def _not_in_yaml(default: object) -> Iterator[object]:
+    """What in a literal params.yaml cannot say: a tuple, a set or bytes would come back as something else."""
+    if isinstance(default, list | dict):
+        for inner in default if isinstance(default, list) else [*default, *default.values()]:
+            yield from _not_in_yaml(inner)
+    elif not isinstance(default, str | int | float | None):
+        yield default
 
 
 def _comments(source: str) -> Callable[[ast.stmt], tuple[str, str]]:
