@@ -770,6 +770,19 @@ AGAINST_PARAMS = {
         "LR = 1", "train:\n  lr: 2026-01-01\n", "[train]",
         'params.yaml:2: `train.lr` is an unquoted date, which DVC cannot track: quote it, as in "2026-01-01"',
     ),
+    "a tuple in a list": (
+        "LR = [(1, 2)]", "train:\n  lr: [[1, 2]]\n", "[train]",
+        "notebooks/fit.ipynb: cell 1, line 1: `LR` holds a tuple, which params.yaml cannot say: write a list or a string",
+    ),
+    "a tuple as a key": (
+        "LR = {(1, 2): 3}", "train:\n  lr: {}\n", "[train]",
+        "notebooks/fit.ipynb: cell 1, line 1: `LR` holds a tuple, which params.yaml cannot say: write a list or a string",
+    ),
+    "a Literal": (
+        "LR: Literal[-1, Literal['a', None]] = -1", "train:\n  lr: 1\n", "[train]",
+        "params.yaml:2: `train.lr` is 1 (int), but notebooks/fit.ipynb: cell 1, line 1 says "
+        "`LR: Literal[-1, Literal['a', None]]`: change one of them",
+    ),
     "a tuple": (
         "LR = (1, 2)", "train:\n  lr: [1, 2]\n", "[train]",
         "notebooks/fit.ipynb: cell 1, line 1: `LR` is a tuple, which params.yaml cannot say: write a list or a string",
@@ -820,7 +833,8 @@ def test_another_stages_value_is_taken_by_nobody_but_its_own(here, capsys):
 
 @pytest.mark.parametrize(
     ("source", "params"),
-    [("LR = 1", "0.5"), ("LR = 0.5", "1"), ("LR = None", "x"), ("LR = []", "[1]"), ("LR: int | str = 1", "x"), ("LR: 'T'", "x")],
+    [("LR = 1", "0.5"), ("LR = 0.5", "1"), ("LR = None", "x"), ("LR = []", "[1]"), ("LR: int | str = 1", "x"), ("LR: 'T'", "x"),
+     ("LR: Literal[-1, 1] = 1", "-1"), ("LR: Literal[Literal['a'], None]", "a"), ("LR: Literal[Colour.RED]", "x")],
 )  # fmt: skip
 def test_values_that_fit(here, capsys, source, params):
     (here / "notebooks/fit.ipynb").write_text(notebook(source, "LR"))

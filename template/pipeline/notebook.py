@@ -665,8 +665,7 @@ def _fits_generic(name: str, arguments: list[ast.expr], value: object) -> bool |
         case "Union":
             return _any(*(_fits(argument, value) for argument in arguments))
         case "Literal":
-            literals = [argument.value for argument in arguments if isinstance(argument, ast.Constant)]
-            return any(type(value) is type(literal) and value == literal for literal in literals)
+            return _any(*(_is_literal(argument, value) for argument in arguments))
         case "Annotated" | "Final":
             return _fits(arguments[0], value)
     own = _fits(ast.Name(id=name), value)
@@ -676,6 +675,15 @@ def _fits_generic(name: str, arguments: list[ast.expr], value: object) -> bool |
         keys, values = arguments
         return _all(*(_fits(keys, key) for key in value), *(_fits(values, item) for item in value.values()))
     return own
+
+
+def _is_literal(argument: ast.expr, value: object) -> bool | None:
+    """Whether a value is what stands in a `Literal[...]`, where another one may stand, too."""
+    try:
+        literal = ast.literal_eval(argument)
+    except (ValueError, TypeError, SyntaxError, RecursionError, MemoryError):
+        return _fits(argument, value)
+    return type(value) is type(literal) and value == literal
 
 
 def _any(*verdicts: bool | None) -> bool | None:
