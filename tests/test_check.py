@@ -108,6 +108,24 @@ DRIFT = {
 }
 
 
+ASSIGNMENTS = [
+    "%time LR = 5", "%prun -q LR\n%prun LR = 5", "%%time\nLR = 5", "%%capture --no-stderr LR\nprint(1)", "any((LR := x) for x in [2])",
+    "def f(x=(LR := 2)): pass", "@(LR := f)\ndef g(): pass", "lambda x=(LR := 2): x", "class A((LR := B)): pass",
+    "with (open('f') as\n  LR): pass", "    x = 1\n    LR = 2", "\n    %%time\n    LR = 2",
+]  # fmt: skip
+NONE = [
+    "%timeit LR = 5", "%time LR == 5", "%time (LR", "%%capture out\nLR", "def f():\n    return [LR := 2]", "lambda: (LR := 2)",
+    "class A:\n    x = (LR := 2)", "[f(LR=x) for x in y]", {"source": "LR = 5", "metadata": {"tags": ["skip-execution"]}},
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("cell", ASSIGNMENTS + NONE, ids=str)
+def test_what_assigns_a_parameter_in_a_later_cell(here, capsys, cell):
+    (here / "notebooks/fit.ipynb").write_text(notebook("LR = 1", cell, "LR"))
+    assert check.main([]) == (cell in ASSIGNMENTS)
+    assert capsys.readouterr().out.count("assigns the parameter `LR` again") == (cell in ASSIGNMENTS)
+
+
 @pytest.mark.parametrize("case", DRIFT)
 def test_values_that_would_not_be_those_of_params(here, capsys, case):
     cells, message = DRIFT[case]
@@ -993,7 +1011,8 @@ lines = st.sampled_from(
      "N <<= 1", "import N.a", "from a import (\n  b as N,\n)", "with a as (\n  N):\n  pass", "if (N := 2): pass", "del N",
      "def N(): pass", "class N: pass", "def f():\n  global N\n  N = 2", "try: pass\nexcept E as N: pass", "x = N", "d[N] = 1",
      "N.x = 1", "N[0] = 1", "lambda N: N", "[N for N in x]", "N, x[\n0\n] = 1, 2", "a, \\\n  N = 1, 2", "N, \\\n  a = 1, 2",
-     "match x:\n  case [a, N]: pass", "match x:\n  case {\n 'a': N}: pass", "x = [\n  N for N in x\n]", "%time N = 1", "N = !ls"]
+     "%%capture N", "%time N = 1", "%prun f(N := 1)", "[N := y for y in x]", "def f(a=(N := 1)): pass", "@(N := f)\nclass A: pass",
+     "with (a as\n  N):\n  pass", "  N = 1", "match x:\n  case [a, N]: pass", "match x:\n  case {\n 'a': N}: pass", "x = [\n  N for N in x\n]", "%time N = 1", "N = !ls"]
 )  # fmt: skip
 
 

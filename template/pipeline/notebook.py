@@ -5,6 +5,7 @@ template's extension reads one before there is an environment.
 """
 
 import ast
+import contextlib
 import io
 import json
 import re
@@ -181,7 +182,7 @@ class Notebook:
         yield from self._drift_in_parameters_cell(names)
         may_assign = _may_assign(names)
         for cell in self.cells:
-            if cell.type != "code" or cell is self.parameters_cell:
+            if cell.type != "code" or cell is self.parameters_cell or SKIPPED_TAG in cell.tags:
                 continue
             above = cell.number < self.parameters_cell.number
             # Reading each cell as Python would take most of the time.
@@ -442,9 +443,11 @@ def _may_assign(names: set[str]) -> Callable[[str], bool]:
         # `name = `, `name, other = `, `name += `, but no comparison;
         rf"{name}.*(?:(?<![=!<>])|(?<=<<)|(?<=>>))=(?!=)"
         # `for name in`, `import x as name`, also where the line goes on below;
-        rf"|{keyword}.*(?:{name}|[(\[{{,\\|]\s*(?:\#.*)?$)"
-        # and what a bracket or a backslash spreads over lines.
-        rf"|{name}.*[(\[{{,\\]\s*(?:\#.*)?$|[)\]}}]\s*=(?!=)",
+        rf"|{keyword}(?:.*{name}|(?:.*[(\[{{,\\|])?\s*(?:\#.*)?$)"
+        # what a bracket or a backslash spreads over lines;
+        rf"|{name}.*[(\[{{,\\]\s*(?:\#.*)?$|[)\]}}]\s*=(?!=)"
+        # and what `%%capture name` puts there.
+        rf"|^\s*%%capture\b.*{name}",
         re.MULTILINE,
     )
     return lambda source: bool(mention.search(source) and assignment.search(source))
@@ -514,6 +517,14 @@ def bindings(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
                 | ast.MatchMapping(rest=str(name))
             ):  # fmt: skip
                 yield name, node.lineno, True
+            case ast.Call(
+                func=ast.Attribute(attr="run_line_magic"),
+                args=[ast.Constant(value=magic), ast.Constant(value=str(text))],
+            ):
+                yield from ((name, node.lineno, stored) for name, _, stored in _bindings_of_magic(magic, text))
+        for part in _evaluated_outside(node):
+            walrus = (inner for inner in ast.walk(part) if isinstance(inner, ast.NamedExpr))
+            yield from ((inner.target.id, inner.lineno, True) for inner in walrus)
         if own:
             for inner_node in ast.walk(node):
                 if isinstance(inner_node, ast.Global):
@@ -525,6 +536,28 @@ def bindings(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
             yield from (found for found in bindings(node) if not found[2] and found[0] not in inner)
         else:
             yield from bindings(node)
+
+
+def _bindings_of_magic(name: str, text: str) -> Iterator[tuple[str, int, bool]]:
+    """Those of the code that `%time CODE` runs in the notebook, and of `%%capture NAME`."""
+    if name in ("time", "prun"):
+        with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+            yield from bindings(_parse(text))
+    elif name == "capture":
+        yield from ((word, 1, True) for word in text.split() if word.isidentifier())
+
+
+def _evaluated_outside(node: ast.AST) -> list[ast.expr]:
+    """What of a function, a class or a comprehension binds by `:=` a name of the code around it."""
+    match node:
+        case ast.FunctionDef() | ast.AsyncFunctionDef() | ast.Lambda():
+            defaults = [*node.args.defaults, *filter(None, node.args.kw_defaults)]
+            return [*getattr(node, "decorator_list", ()), *defaults]
+        case ast.ClassDef(decorator_list=decorators, bases=bases, keywords=keywords):
+            return [*decorators, *bases, *(keyword.value for keyword in keywords)]
+        case ast.ListComp() | ast.SetComp() | ast.DictComp() | ast.GeneratorExp():
+            return [node]
+    return []
 
 
 def _parse(source: str) -> ast.Module:
@@ -566,6 +599,9 @@ def _plain_python(source: str) -> tuple[str, ast.Module | None]:
     """
     lines = source.split("\n")
     first = next((index for index, line in enumerate(lines) if line.strip()), None)
+    if first is not None and (indent := re.match(r"[ \t]+", lines[first])):
+        # A part of a function that was pasted: IPython takes the indentation off.
+        lines = [line.removeprefix(indent[0]) for line in lines]
     if first is not None and lines[first].startswith("%%"):
         if not _PYTHON_CELL_MAGIC.match(lines[first]):
             return source, None
