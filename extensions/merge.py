@@ -2,8 +2,9 @@
 
 To Copier, as to git, two changes that touch are a conflict, also where they are to different keys. Here YAML is taken apart
 into its keys and list items, TOML into tables, keys and items of lists, Markdown into sections, .gitignore into patterns:
-what one side alone has changed is taken from that side, and what the project removed stays away. What both have changed is
-left to the person, and a file that does not come out as it was put together stays as Copier left it.
+what one side alone has changed is taken from that side, also under another name, and what the project removed stays away.
+What both have changed is left to the person, and a file that does not come out as it was put together, or without what lines
+alone would bring, stays as Copier left it.
 """
 
 import re
@@ -113,6 +114,10 @@ def merged_text(parse: Callable[[str], Entry], base: str, ours: str, theirs: str
     base_lines, our_lines, their_lines, lines = map(_count_lines, (base, ours, theirs, as_ours))
     if lines - (our_lines | their_lines | (our_lines + their_lines - base_lines)):
         raise Unreadable("a line has come twice")
+    by_lines = _count_lines(CONFLICT.sub(r"\1", _merged_lines(base, ours, theirs)))
+    added, removed = their_lines - base_lines, base_lines - their_lines
+    if (by_lines - _count_lines(text)) & added or (lines - by_lines) & removed:
+        raise Unreadable("a change of the template is lost")
     return text
 
 
@@ -139,6 +144,9 @@ def merged(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> Entr
     base = base or Entry("", indent=ours.indent)
     # What DVC has written itself (`dvc stage add`) has its lists at other columns.
     base, theirs = (side.moved(ours.indent - side.indent, head=False) for side in (base, theirs))
+    renamed = _renamed(base.entries, ours.entries, theirs.entries)
+    for side in (base, theirs):
+        side.entries = {renamed.get(name, name): entry for name, entry in side.entries.items()}
     names = _merged_names(*(list(side.entries) for side in (base, ours, theirs)))
     entries = {name: merged(*(side.entries.get(name) for side in (base, ours, theirs))) for name in names}
     entries = {name: entry for name, entry in entries.items() if entry is not None}
@@ -154,6 +162,19 @@ def merged(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> Entr
 
 def _merged_whole(*versions: Entry | None) -> Entry:
     return Entry(_merged_lines(*("" if version is None else str(version) for version in versions)))
+
+
+def _renamed(base: dict[str, Entry], ours: dict[str, Entry], theirs: dict[str, Entry]) -> dict[str, str]:
+    """The names that the project gave to entries, by those that they had: three lines of four are the same still."""
+
+    def same(name: str, new: str) -> bool:
+        old_lines, lines = (_count_lines(str(entry)) for entry in (base[name], ours[new]))
+        return 4 * (old_lines & lines).total() >= 3 * max(old_lines.total(), lines.total())
+
+    gone = [name for name in base if name in theirs and name not in ours]
+    found = [(name, new) for new in ours if new not in base | theirs for name in gone if same(name, new)]
+    times = Counter(name for pair in found for name in pair)
+    return {name: new for name, new in found if times[name] == times[new] == 1}  # a copy is no other name
 
 
 def _merged_names(base: list[str], ours: list[str], theirs: list[str]) -> list[str]:

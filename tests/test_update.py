@@ -278,6 +278,7 @@ def test_changes_that_touch_are_merged_by_entries(copy, version):
     mine = [
         ("dvc.yaml", r"^      notebook: \[penguins\]", "      notebook: [penguins, mine]"),
         ("dvc.yaml", r"^(  run_notebook:\n(?:    .*\n)*?    deps:\n)", r"\1      - data/mine.csv # mine\n"),
+        ("dvc.yaml", r"^  run_notebook:", "  classify:"),
         ("params.yaml", r"^(base:\n)", r"\1  mine: 1\n"),
         ("pyproject.toml", r'^(    "papermill>=.*",\n)', r'\1    "mine",\n'),
         ("README.md", r"\Z", "Mine.\n"),
@@ -294,9 +295,10 @@ def test_changes_that_touch_are_merged_by_entries(copy, version):
         )
     stages = YAML(typ="safe").load(project.read("dvc.yaml"))["stages"]
     assert stages["code"]["matrix"] == {"notebook": ["penguins", "mine"]}
-    assert stages["run_notebook"]["desc"] == "touch"
+    # Under the name that it has here.
+    assert [*stages] == ["code", "classify"] and stages["classify"]["desc"] == "touch"
     deps = ["uv.lock", "data/mine.csv", "data/external/penguins.csv", "outputs/code/penguins.py"]
-    assert sorted(stages["run_notebook"]["deps"]) == sorted(deps)
+    assert sorted(stages["classify"]["deps"]) == sorted(deps)
     assert "# mine\n" in project.read("dvc.yaml") and "# touch\n" in project.read("dvc.yaml")
     assert re.search(r"\(CC0\)\.\nMine\.\n\n## (.*\n)*## Touch\n\nThe template's\.\n\Z", project.read("README.md"))
     assert not [*project.path.rglob("*.merged")]
