@@ -139,7 +139,7 @@ def merged(base: Entry | None, ours: Entry | None, theirs: Entry | None) -> Entr
         return theirs
     if theirs in (base, ours) or ours is None:
         return ours
-    if theirs is None or not all(side.entries for side in (base, ours, theirs) if side):
+    if theirs is None or not all(side.entries or _is_comment(side) for side in (base, ours, theirs) if side):
         return _merged_whole(base, ours, theirs)
     base = base or Entry("", indent=ours.indent)
     # What DVC has written itself (`dvc stage add`) has its lists at other columns.
@@ -175,6 +175,11 @@ def _renamed(base: dict[str, Entry], ours: dict[str, Entry], theirs: dict[str, E
     found = [(name, new) for new in ours if new not in base | theirs for name in gone if same(name, new)]
     times = Counter(name for pair in found for name in pair)
     return {name: new for name, new in found if times[name] == times[new] == 1}  # a copy is no other name
+
+
+def _is_comment(entry: Entry) -> bool:
+    """Whether there is no more than comments and blank lines."""
+    return all(line[0] == "#" for line in _count_lines(str(entry)))
 
 
 def _merged_names(base: list[str], ours: list[str], theirs: list[str]) -> list[str]:

@@ -148,7 +148,10 @@ def test_lists_that_dvc_has_written_itself():
          "? a\n<<<<<<< before updating\n: - c\n=======\n: - b\n  - t\n>>>>>>> after updating\nd: 1\n"),
         ("? [a, b]\n: 1\n", "? [a, b]\n: 2\n", "? [a, b]\n: 1\nt: 1\n",
          "? [a, b]\n<<<<<<< before updating\n: 2\n=======\n: 1\nt: 1\n>>>>>>> after updating\n"),
-        ("", "m: 1\n", "t: 1\n", "<<<<<<< before updating\nm: 1\n=======\nt: 1\n>>>>>>> after updating\n"),
+        # Nothing was there but comments, or is.
+        ("", "m: 1\n", "t: 1\n", "t: 1\nm: 1\n"),
+        ("# c\n# d\n", "# c\n# d\n\nm: # e\n  a: 1\n", "# t\n# d\n\nt:\n  a: 1\n", "# t\n# d\n\nt:\n  a: 1\nm: # e\n  a: 1\n"),
+        ("# c\n\na: 1\n", "# c\n", "# c\n\na: 2\nt: 1\n", "# c\nt: 1\n"),
     ],
 )  # fmt: skip
 def test_yaml_of_all_kinds(base, ours, theirs, expected):
