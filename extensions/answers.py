@@ -1,6 +1,6 @@
 """Jinja filters for answers that no prompt checks: given by `-d` or a data file, or remembered and taken by `--defaults`."""
 
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import yaml
 from copier.errors import UserMessageError
@@ -21,7 +21,7 @@ class Answers(Extension):
         super().__init__(environment)
         settings = yaml.safe_load(COPIER_YML.read_text("utf-8"))
         self._questions = {name: details for name, details in settings.items() if not name.startswith("_")}
-        environment.filters |= {"asked": self.asked, "refuse": refuse}
+        environment.filters |= {"asked": self.asked, "refuse": refuse, "start_problem": start_problem}
 
     @pass_context
     def asked(self, context: Context, question: str, applies: bool = True) -> bool:
@@ -37,8 +37,9 @@ class Answers(Extension):
         for name in self._questions:
             if name in conf["data"]:
                 refuse(self._kind_problem(name, conf["data"][name]), name)
-        needed = "default" not in self._questions[question]
-        if question in conf["data"] or (applies and conf["defaults"] and (needed or question in context)):
+        details = self._questions[question]
+        unasked, needed = conf["defaults"] or "ask" in details, "default" not in details
+        if question in conf["data"] or (applies and unasked and (needed or question in context)):
             refuse(self._problem(context, question, context.get(question, "")), question)
         return applies
 
@@ -73,6 +74,14 @@ class Answers(Extension):
     def _shown(self, text: str) -> str:
         """In quotes, without a secret: what was meant for another question may be a remote's URL."""
         return self.environment.filters["masked"](text)
+
+
+def start_problem(start: str, answers_file: PurePath) -> str:
+    """Why a project cannot start so, in one line; empty where it can: one that is there has started."""
+    path = Path(answers_file)
+    if not path.is_file() or start == yaml.safe_load(path.read_text("utf-8")).get("start", start):
+        return ""
+    return "decided at the copy: `uv run python -m pipeline add NOTEBOOK` adds a stage"
 
 
 def refuse(problem: str, question: str) -> bool:

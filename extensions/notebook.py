@@ -92,7 +92,7 @@ def requirements_problem(text: str, start: str = START) -> str:
 
 def _of_no_use(answer: str, start: str) -> str:
     what = f"{answer!r} is of no use where start is {start}"
-    return f"{what}: leave it out, or add `-d start={START}`" if answer.strip() else ""
+    return f"{what}: leave it out, or copy with `-d start={START}`" if answer.strip() else ""
 
 
 def _split(text: str) -> list[str]:

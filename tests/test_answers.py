@@ -83,10 +83,11 @@ def test_a_project_stays_as_it_is(render, place, verb):
     project.run("git", "commit", "--quiet", "--message", "work")
     refused = {
         "ci=jenkins": f"ci: {WRONG['ci'][2]}",
+        "start=stages": "start: decided at the copy: `uv run python -m pipeline add NOTEBOOK` adds a stage",
         "project_name=": f"project_name: {WRONG['project_name'][2]}",
         "remote=gs": "remote_url: no URL is given: type gs://BUCKET/PATH, or add `-d remote_url=...` to the command",
         "project=x": UNKNOWN,
-        "notebook=x.ipynb": "notebook: 'x.ipynb' is of no use where start is example: leave it out, or add `-d start=notebook`",
+        "notebook=x.ipynb": "notebook: 'x.ipynb' is of no use where start is example: leave it out, or copy with `-d start=notebook`",
     }
     overwrite = ["--overwrite"] if verb == "recopy" else []
     for answer, line in refused.items():
@@ -95,12 +96,24 @@ def test_a_project_stays_as_it_is(render, place, verb):
     # Remembered of a question that is no more: no mistake of the person's.
     project.write(".copier-answers.yml", project.read(".copier-answers.yml") + "gone: x\n")
     project.run("git", "commit", "--quiet", "--all", "--message", "work")
-    assert copier_says(project, verb, *overwrite, "-d", "setup=no") == (0, "")
+    assert copier_says(project, verb, *overwrite, "-d", "setup=no", "-d", "start=example") == (0, "")
     project.run("git", "commit", "--quiet", "--all", "--message", "work")
+    # With prompts, too, what the project starts with is asked no more.
+    others = given({"project_name": "p", "remote": "none", "ci": "none", "setup": "no"})
+    command = ("-m", "copier", verb, "--trust", "--quiet", "--vcs-ref", "HEAD", *overwrite)
+    assert project.run(sys.executable, *command, *others).stdout == ""
+    assert project.run("git", "status", "--porcelain").stdout == ""
     # A remembered answer that somebody broke is refused, too, and not forgotten.
-    project.replace(".copier-answers.yml", "ci: none", "ci: jenkins")
-    project.run("git", "commit", "--quiet", "--all", "--message", "work")
-    assert copier_says(project, verb, *overwrite) == (1, f"ci: {WRONG['ci'][2]}\n")
+    for right, wrong in {"start: example": "start: none", "ci: none": "ci: jenkins"}.items():
+        project.replace(".copier-answers.yml", right, wrong)
+        project.run("git", "commit", "--quiet", "--all", "--message", "work")
+        question, answer = wrong.split(": ")
+        refusal = (1, f"{question}: {WRONG[question][2].replace('nonsense', answer)}\n")
+        assert copier_says(project, verb, *overwrite) == refusal
+        if question == "start":
+            done = project.run(sys.executable, *command, *others, check=False)
+            assert (done.returncode, done.stdout) == refusal
+        project.replace(".copier-answers.yml", wrong, right)
 
 
 @pytest.mark.parametrize("question", QUESTIONS)
