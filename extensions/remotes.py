@@ -47,7 +47,9 @@ def remote_problem(answer: str, question: str, remote: str) -> str:
         return (
             f"{masked(answer)} is of no use where remote is {remote}: leave it out, or choose another" if answer else ""
         )
-    if SECRET.search(answer) or (remote != "ssh" and re.search(r"://[^/]*@", answer)):
+    # Who logs in to a server is no secret; what stands there for a store is a key.
+    of_server = remote == "ssh" or answer.startswith("ssh://")
+    if SECRET.search(answer) or (not of_server and re.search(r"://[^/]*@", answer)):
         return f"{masked(answer)} has a secret in it: leave it out, the project's README.md says where it goes"
     return check(answer, remote)
 

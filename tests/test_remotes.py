@@ -132,6 +132,7 @@ BAD = [
         for url in ("gs://b/x", "S3://b", "s3a://b", "b/x", "s3://", "s3:///x", "s3://b/a b", "s3://b/ü", 's3://b/"')
     ),
     *(("s3", url, f"{url!r} is no URL of s3: write s3://BUCKET/PATH, {WORDS}") for url in ("s3://b/#", "s3://b\n[x]")),
+    ("s3", "ssh://ada@host/p", f"'ssh://***@host/p' is no URL of s3: write s3://BUCKET/PATH, {WORDS}"),
     ("gs", "gcs://b", f"'gcs://b' is no URL of gs: write gs://BUCKET/PATH, {WORDS}"),
     ("azure", "az://c/x", f"'az://c/x' is no URL of azure: write azure://CONTAINER/PATH, {WORDS}"),
     *(
@@ -149,9 +150,11 @@ BAD = [
     ("s3", "s3://AKIA@b/x", f"'s3://***@b/x' {SECRET}"),
     ("s3", "s3://b/x?AWSAccessKeyId=AKIA&Signature=abc", f"'s3://b/x?***' {SECRET}"),
     ("ssh", "ssh://ada:abc@host/p", f"'ssh://***@host/p' {SECRET}"),
+    ("s3", "ssh://ada:abc@host/p", f"'ssh://***@host/p' {SECRET}"),
     ("azure", "azure://c/p?sv=1&sig=abc", f"'azure://c/p?***' {SECRET}"),
     ("azure", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=abc", f"'DefaultEndpointsProtocol=***' {SECRET}"),
     ("local", "s3://b/x", "'s3://b/x' is a URL, and remote is local: name a folder, as in ../dvc-storage, or choose another remote"),
+    ("local", "ssh://ada@host/p", "'ssh://***@host/p' is a URL, and remote is local: name a folder, as in ../dvc-storage, or choose another remote"),
     ("local", "store", f"'store' lies in the project: {FOLDER}"),
     ("local", "a/../.", f"'a/../.' lies in the project: {FOLDER}"),
     ("local", "/mnt/Büro", f"'/mnt/Büro' has 'ü' in it, {ODD}"),
@@ -187,7 +190,7 @@ def test_what_else_will_not_do(question, remote, answer, refusal):
 @given(
     st.sampled_from(["s3", "gs", "azure", "ssh"]),
     st.text("sWX0/+=:@?&;# ü\n", max_size=9),
-    st.sampled_from(["{0}://user:{1}@host/path", "user:{1}@host:/path", "{0}://b/p?sig={1}", "{0}://b/p?x=1&key={1}", "AccountKey={1}"]),
+    st.sampled_from(["{0}://user:{1}@host/path", "ssh://user:{1}@host/path", "user:{1}@host:/path", "{0}://b/p?sig={1}", "{0}://b/p?x=1&key={1}", "AccountKey={1}"]),
 )  # fmt: skip
 def test_a_secret_is_refused_and_never_shown(remote, rest, form):
     secret = "QQ" + rest + "QQ"
