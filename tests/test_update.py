@@ -539,7 +539,8 @@ def test_recopy_overwrites_nothing_unasked(copy, start):
     assert done.returncode == 1 and "Interactive session required" in done.stdout
     after = project.files()
     assert {name: after[name] for name in before} == before
-    project.copier(*recopy, "--overwrite")
+    # It was given as `.`.
+    assert f" is in {project.path}. Type there\n" in project.copier(*recopy, "--overwrite").stdout
     assert own(project.files()) == own(before)
     assert "next" in project.read("README.md")
 
