@@ -429,6 +429,11 @@ def test_rests_of_an_update_are_refused(conflict, version):
     said = project.update(CLASH, "--conflict", "rej")
     assert re.search(r"In conflict: .*\bdvc\.yaml\.rej", said)
     assert (project.path / "dvc.yaml.rej").exists()
+    # The commands for markers are no use here.
+    by_hand = (
+        "\nFILE.rej holds what could not be merged into FILE: do that by hand and delete FILE.rej. Then\n    uv sync"
+    )
+    assert by_hand in said and "<<<<<<<" not in said and "--ours" not in said
     project.write("pipeline/x.py.rej", "x\n")
     project.write("pipeline/x.py", "<<<<<<< before updating\nx\n=======\ny\n>>>>>>> after updating\n")
     project.git("add", "--all")
@@ -506,6 +511,9 @@ def test_errors_are_in_the_readme(copy):
 def test_a_new_version_is_announced(copy):
     project = copy(NOW)
     assert f"Current version is {NOW}, latest version is {CLASH}." in project.copier("check-update").stdout
+    said = project.update(CLASH, "--pretend")
+    assert said.endswith(f"\nNothing was changed. Without --pretend penguins gets the template's version {CLASH}.\n\n")
+    assert project.git("status", "--porcelain") == ""
     del project.environ["UV_PROJECT_ENVIRONMENT"]
     version = project.run(sys.executable, "-m", "pipeline", "check", "--version").stdout
     assert version.startswith(f"template version {NOW} of ")
