@@ -306,11 +306,27 @@ def test_a_first_copy_says_what_it_lacks(made, tmp_path):
         "GIT_CONFIG_KEY_0": "user.useConfigOnly",
         "GIT_CONFIG_VALUE_0": "true",
     }
-    done = project.pipeline("setup", check=False)
-    assert done.returncode == 1 and "first commit: git does not know you: git config" in done.stdout
+    lines = setup(project, 1)
+    assert (
+        'first commit: git does not know you: git config --global user.name "Your Name", '
+        "git config --global user.email you@example.com"
+    ) in lines
+    assert lines[-1].endswith(f"First do what the line `first commit: ...` says, then: {AGAIN}")
     project.environ = made.environ
-    assert "committed the project" in project.pipeline("setup").stdout
+    assert "committed the project as it is" in setup(project)
     assert project.run("git", "status", "--porcelain").stdout == ""
+
+
+def test_a_first_commit_of_the_persons_own_is_the_first(project):
+    """Made before setup could; what they have begun since is theirs to commit."""
+    project.run("git", "config", "pipeline.firstCommitDue", "true")
+    project.write("begun.txt", "not done\n")
+    lines = setup(project)
+    assert "is there: nothing will be committed" in lines
+    assert "the repository was there before: commit when you like" in lines
+    assert project.run("git", "status", "--porcelain").stdout == "?? begun.txt\n"
+    assert project.run("git", "rev-list", "--count", "HEAD").stdout == "1\n"
+    assert project.run("git", "config", "pipeline.firstCommitDue", check=False).returncode == 1
 
 
 def older_pythons() -> list[str]:

@@ -98,7 +98,10 @@ def _repository() -> str:
         raise StepFailed(f"git is not installed: install it from https://git-scm.com, then {AGAIN}")
     top = _top()
     if top and _first_commit_due():
-        return "was made here, and waits for its first commit"
+        if not _read("git", "rev-parse", "--verify", "--quiet", "HEAD"):
+            return "was made here, and waits for its first commit"
+        # A person has made it.
+        _run("git", "config", "--unset", FIRST_COMMIT_DUE, hint=AGAIN)
     # A folder that the repository around it ignores is no part of that repository.
     if top and subprocess.run(["git", "check-ignore", "-q", "."], env=_environ()).returncode != 0:
         place = "is there" if Path(top).resolve() == Path.cwd().resolve() else f"this is part of {top}"
@@ -186,11 +189,10 @@ def _first_commit() -> str:
         is_changed = _read("git", "status", "--porcelain", ".")
         return "the repository was there before: commit when you like" if is_changed else "nothing is left to commit"
     _run("git", "add", "--all", hint="git add --all")
-    later = 'git commit -m "Start of the project"'
     if not _read("git", "var", "GIT_COMMITTER_IDENT"):
         raise StepFailed(
             'git does not know you: git config --global user.name "Your Name", '
-            f"git config --global user.email you@example.com, then {later}"
+            "git config --global user.email you@example.com"
         )
     commit = ("git", "commit", "--quiet", "--message", "Start of the project")
     said = "committed the project as it is"
@@ -198,9 +200,9 @@ def _first_commit() -> str:
     if not _succeeds(*commit, quiet=True):
         _run("git", "add", "--all", hint="git add --all")
         if not _succeeds(*commit):
-            _run(*commit, "--no-verify", hint=later)
+            _run(*commit, "--no-verify", hint=AGAIN)
             said += ", though the hooks object: uv run pre-commit run --all-files says to what"
-    _run("git", "config", "--unset", FIRST_COMMIT_DUE, hint=later)
+    _run("git", "config", "--unset", FIRST_COMMIT_DUE, hint=AGAIN)
     return said
 
 
