@@ -329,6 +329,25 @@ def test_a_first_commit_of_the_persons_own_is_the_first(project):
     assert project.run("git", "config", "pipeline.firstCommitDue", check=False).returncode == 1
 
 
+def test_a_project_that_was_moved_starts_its_programs_again(project):
+    """With an environment of its own, as people have it."""
+    project.environ = {name: value for name, value in project.environ.items() if name != "UV_PROJECT_ENVIRONMENT"}
+    project.environ["PATH"] = project.environ["PATH"].partition(os.pathsep)[2]
+    project.run("uv", "sync", "--quiet")
+    project.path = project.path.rename(project.path.parent / "moved")
+    assert project.run("uv", "run", "dvc", "--version", check=False).returncode
+    # One that uv did not make here is its owner's.
+    made_by = project.read(".venv/pyvenv.cfg")
+    project.write(".venv/pyvenv.cfg", made_by.replace("uv = ", "by = "))
+    line = f"environment: DVC does not start from .venv: remove that folder, then {AGAIN}"
+    assert line in setup(project, 1)
+    project.write(".venv/pyvenv.cfg", made_by)
+    assert setup(project)[-1].startswith("Everything is up to date.")
+    assert str(project.path) in project.read(".venv/bin/activate")
+    project.replace("params.yaml", "learning_rate: 0.002", "learning_rate: 0.0020")
+    project.run("git", "commit", "--quiet", "--all", "--message", "The hooks start")
+
+
 def older_pythons() -> list[str]:
     """Pythons before 3.11 that this machine has: on the PATH, or beside ours as pyenv and uv keep them."""
     beside = Path(sys.base_prefix).parent

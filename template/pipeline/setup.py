@@ -112,6 +112,15 @@ def _repository() -> str:
 
 
 def _environment() -> str:
+    _sync()
+    if not _succeeds(_uv(), "run", "dvc", "--version", quiet=True):
+        # Each program of an environment has its full path in it: where the project was moved, none of them starts.
+        _remove_environment()
+        _sync()
+    return "installed what pyproject.toml asks for, into .venv"
+
+
+def _sync() -> None:
     done = subprocess.run(
         [_uv(), "sync", "--quiet"],
         env=_environ(),
@@ -121,7 +130,7 @@ def _environment() -> str:
         errors="replace",
     )
     if done.returncode == 0:
-        return "installed what pyproject.toml asks for, into .venv"
+        return
     if "No interpreter found" in done.stderr or "python-build-standalone" in done.stderr:
         raise StepFailed(
             f"no Python that is new enough for pyproject.toml: install one (https://www.python.org/downloads), then {AGAIN}"
@@ -130,6 +139,18 @@ def _environment() -> str:
         raise StepFailed(f"no network, or no way to the packages that pyproject.toml asks for; with one, {AGAIN}")
     print(done.stderr.strip(), file=sys.stderr)
     raise StepFailed(f"uv says above what it cannot install; then {AGAIN}")
+
+
+def _remove_environment() -> None:
+    """Removes the one that uv made here; another may be in use elsewhere."""
+    folder = Path(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv")
+    try:
+        if folder == Path(".venv") and "\nuv = " in (folder / "pyvenv.cfg").read_text(encoding="utf-8"):
+            shutil.rmtree(folder)
+            return
+    except OSError:
+        pass  # Windows keeps a Python that runs
+    raise StepFailed(f"DVC does not start from {folder}: remove that folder, then {AGAIN}")
 
 
 def _data() -> str:
