@@ -112,10 +112,10 @@ def test_a_remote_that_is_no_default(clone):
 
 def test_a_folder_that_is_not_there(clone, tmp_path):
     remote_at(clone, str(tmp_path / "no drive"))
-    assert any(
-        line.startswith(f"data: the remote `storage` ({tmp_path / 'no drive'}) is a folder that is not there")
-        for line in setup(clone, 1)
-    )
+    assert (
+        f"data: the remote `storage` ({tmp_path / 'no drive'}) is a folder that is not there: connect its drive, or say "
+        f"where it is here: uv run dvc remote modify --local storage url PATH; then {AGAIN}"
+    ) in setup(clone, 1)
 
 
 def test_what_was_never_pushed_is_named_and_the_rest_fetched(shared, clone, tmp_path):

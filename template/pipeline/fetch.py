@@ -18,7 +18,11 @@ _KEYS = f"where README.md says (`Share the results`), then {AGAIN}"
 # What went wrong at a remote, by the names and words of the exceptions, of which each store has its own. The first that
 # fits: a store that cannot be read often ends in "not found", too.
 _CAUSES = [
-    (r"_NoFolder", f"is a folder that is not there: connect its drive, or correct its path in .dvc/config, then {AGAIN}"),
+    (
+        r"_NoFolder: (.*)",
+        "is a folder that is not there: connect its drive, or say where it is here: "
+        rf"uv run dvc remote modify --local \1 url PATH; then {AGAIN}",
+    ),
     (r"requires 'dvc-(\w+)'", rf'needs a package: uv add --group dev "dvc[\1]"; then {AGAIN}'),
     (r"_NoKeyFile: (.*)", rf"is to be read with \1, which is not there: put it there, or name another {_KEYS}"),
     (
@@ -191,7 +195,7 @@ def _look_at(repo, out) -> None:
         if not isinstance(error, FileNotFoundError) or _cause(error):
             raise error
         if remote.fs.protocol == "local" and not Path(remote.path).exists():
-            raise _NoFolder
+            raise _NoFolder(remote.name)
 
 
 def _explained(remote: str, error: BaseException) -> str:
