@@ -389,3 +389,8 @@ def test_setup_commits_nothing_in_a_repository_of_the_persons_own(made, tmp_path
     assert "nothing will be committed" in done.stdout
     assert project.run("git", "rev-parse", "--verify", "HEAD", check=False).returncode != 0
     assert (project.path / "dvc.lock").exists()
+    # In a folder of a repository the hooks could not be taken over: they start from its top, where there is no environment.
+    (project.path / ".git").rename(tmp_path / ".git")
+    line = f"git runs the hooks of {tmp_path.as_posix()} only: before a commit, type here: "
+    (said,) = [said for said in setup(project) if said.startswith(line)]
+    assert project.run(*said.removeprefix(line).split()).stdout == ""

@@ -174,7 +174,7 @@ def _hooks() -> str:
     if not top:
         raise StepFailed(f"there is no git repository: git init, then {AGAIN}")
     if Path(top).resolve() != Path.cwd().resolve():
-        return f"git runs the hooks of {top} only: take over .pre-commit-config.yaml there if you want them"
+        return f"git runs the hooks of {top} only: before a commit, type here: uv run python -m pipeline check --fix"
     # On Windows it would write the hook in another encoding than git's shell reads.
     _uv_run("python", "-X", "utf8", "-m", "pre_commit", "install", hint="uv run pre-commit install", quiet=True)
     return "pre-commit checks each commit; DVC follows git push and git checkout"
