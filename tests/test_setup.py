@@ -279,10 +279,16 @@ def test_a_first_copy_says_what_it_lacks(made, tmp_path):
         + AGAIN,
     ]
     nothing = {"UV_CACHE_DIR": str(tmp_path / "empty"), "UV_PROJECT_ENVIRONMENT": str(tmp_path / "new")}
+    offline = "environment: no network, or no way to the packages that pyproject.toml asks for; with one, " + AGAIN
     for variables, line in (
-        (
-            {"UV_OFFLINE": "1"},
-            "environment: no network, or no way to the packages that pyproject.toml asks for; with one, " + AGAIN,
+        ({"UV_OFFLINE": "1"}, offline),
+        *(
+            (
+                {"UV_PYTHON": old},
+                "environment: the Python that UV_PYTHON or .python-version names is too old for pyproject.toml: "
+                f"name a newer one there, or none, then {AGAIN}",
+            )
+            for old in older_pythons()[-1:]
         ),
         (
             {"UV_PYTHON_PREFERENCE": "only-managed", "UV_PYTHON_DOWNLOADS": "never", "UV_PYTHON_INSTALL_DIR": "none"},
@@ -293,6 +299,13 @@ def test_a_first_copy_says_what_it_lacks(made, tmp_path):
         project.environ = made.environ | nothing | variables
         done = project.run(python, "-m", "pipeline", "setup", check=False)
         assert done.returncode == 1 and line in done.stdout.splitlines(), done.stdout
+    # Where there is no lock yet, uv says it in other words.
+    lock = project.path / "uv.lock"
+    lock.rename(lock.with_suffix(".old"))
+    project.environ = made.environ | nothing | {"UV_OFFLINE": "1"}
+    done = project.run(python, "-m", "pipeline", "setup", check=False)
+    assert done.returncode == 1 and offline in done.stdout.splitlines(), done.stdout
+    lock.with_suffix(".old").rename(lock)
     project.environ = dict(made.environ)
     text = project.read("pyproject.toml")
     project.write("pyproject.toml", f"{text}[[\n")

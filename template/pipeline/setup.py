@@ -131,11 +131,16 @@ def _sync() -> None:
     )
     if done.returncode == 0:
         return
+    if "incompatible with the project's Python requirement" in done.stderr:
+        raise StepFailed(
+            "the Python that UV_PYTHON or .python-version names is too old for pyproject.toml: "
+            f"name a newer one there, or none, then {AGAIN}"
+        )
     if "No interpreter found" in done.stderr or "python-build-standalone" in done.stderr:
         raise StepFailed(
             f"no Python that is new enough for pyproject.toml: install one (https://www.python.org/downloads), then {AGAIN}"
         )
-    if re.search("error sending request|dns error|Network connectivity is disabled", done.stderr):
+    if re.search("error sending request|dns error|[Nn]etwork (connectivity is|was) disabled", done.stderr):
         raise StepFailed(f"no network, or no way to the packages that pyproject.toml asks for; with one, {AGAIN}")
     print(done.stderr.strip(), file=sys.stderr)
     raise StepFailed(f"uv says above what it cannot install; then {AGAIN}")
