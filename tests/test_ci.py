@@ -260,6 +260,8 @@ def test_what_was_run_before_the_commit_is_shown_and_not_run_again(branch, host)
     # Loss, accuracy and the confusion matrix with both branches; two pictures of the notebook's own, of each branch.
     pictures = outcome.pictures()
     assert len(pictures) == 7
+    # In the tables of parameters, of metrics and of each of the two pictures.
+    assert re.findall("<th>(main|workspace)</th>", outcome.page) == ["main", "workspace"] * 4
     for picture in pictures:
         assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
         width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))

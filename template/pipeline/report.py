@@ -96,6 +96,8 @@ def _plots(found: dict) -> Iterator[str]:
                     yield f"`{name}` cannot be drawn: {' '.join(str(error).split())[:200]}"
                     continue
             pictures[revision] = f"![{name} of {revision}]({path.name})"
+        # The target comes first, as in the tables.
+        pictures = dict(sorted(pictures.items(), key=lambda picture: picture[0] == "workspace"))
         if len(pictures) > 1:
             yield f"#### {name}"
             yield "\n".join(f"| {' | '.join(row)} |" for row in (pictures, ["---"] * len(pictures), pictures.values()))
