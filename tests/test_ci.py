@@ -49,8 +49,8 @@ class Branch:
         shutil.copytree(made.path, self.project.path, symlinks=True)
         shutil.copytree(rendered, self.project.path, dirs_exist_ok=True)
         if remote:
-            store = (root / "store").as_posix()
-            self.project.write(".dvc/config", f"[core]\n    remote = store\n['remote \"store\"']\n    url = {store}\n")
+            # As a person names a folder beside the project.
+            self.project.run("dvc", "remote", "add", "--quiet", "--default", "store", "../store")
         self.git("init", "--quiet", "--bare", str(root / "origin.git"))
         self.git("remote", "add", "origin", str(root / "origin.git"))
         self.save("CI", data=remote)

@@ -15,6 +15,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+from pipeline.fetch import keep_place
+
 FOLDER = Path("dvc_plots")
 """Where DVC, too, puts its plots; git ignores it."""
 
@@ -59,6 +61,10 @@ def main(argv: list[str]) -> int:
             "### Metrics",
             _table("metrics", base, label) or "No metric differs.",
         ]
+        from dvc.repo import Repo
+
+        with Repo() as repo:
+            keep_place(repo)
         found = _dvc("plots", "diff", "--json", base).replace(json.dumps(base), json.dumps(label))
         plots = [*_plots(json.loads(found or "{}"))]
     except ReportError as error:
