@@ -701,35 +701,45 @@ def test_a_project_around_each_kind(template, samples, churn, tmp_path, name):
         assert f"Running stage '{name}'" in project.run("dvc", "repro").stdout
 
 
-# What the notebook is, what `copier copy` says, and the deps of the stage that there is nevertheless.
+# What the notebook is, what `copier copy` says, the deps of the stage that there is nevertheless, and what mends it.
 BROKEN = {
     "syntax": (
         untagged("N = 1", "open('text/one.txt').read()", "print(N))"),
         ["notebooks/syntax.ipynb: cell 4, line 1: SyntaxError: unmatched ')'",
-         "notebooks/syntax.ipynb: the run failed; stage `syntax` in dvc.yaml has what it touched until then: mend the notebook, then: "
-         "uv run python -m pipeline add notebooks/syntax.ipynb"],
-        ["data/external/text/one.txt"],
+         "notebooks/syntax.ipynb: the run failed; stage `syntax` in dvc.yaml has what it touched until then: mend the notebook, "
+         "`git add --all`, then: uv run python -m pipeline add notebooks/syntax.ipynb",
+         "syntax.ipynb` failed; later: uv run python -m pipeline add notebooks/syntax.ipynb"],
+        ["data/external/text/one.txt"], ("print(N))", "print(N)"),
     ),
     "missing": (
         untagged("import nowhere_to_be_found\nfrom google.colab import drive", "open('text/one.txt').read()"),
-        ["notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, then: uv run python -m pipeline add "
-         "notebooks/missing.ipynb",
-         "notebooks/missing.ipynb: imports google.colab, which no package brings: take it out, then: uv run python -m pipeline add "
-         "notebooks/missing.ipynb"],
-        ["data/external/text/one.txt"],
+        ["notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, `git add --all`, then: uv run python -m "
+         "pipeline add notebooks/missing.ipynb",
+         "notebooks/missing.ipynb: imports google.colab, which no package brings: take it out, `git add --all`, then: uv run python -m "
+         "pipeline add notebooks/missing.ipynb"],
+        ["data/external/text/one.txt"], ("import nowhere_to_be_found", "import json"),
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_project_around_what_cannot_run(template, samples, churn, tmp_path, name):
-    text, messages, deps = BROKEN[name]
+    text, messages, deps, mend = BROKEN[name]
     (samples / f"{name}.ipynb").write_text(text)
     project, done = started(template, churn.environ, samples / f"{name}.ipynb", tmp_path / "project")
     assert done.returncode == 0 and all(message in done.stdout for message in messages), done.stdout
     assert "The project is here, but not all of it is set up." in done.stdout and "pipeline/" not in done.stdout
     assert stage(project, name)["deps"] == sorted([*deps, f"outputs/code/{name}.py"])
     assert "Start of the project" in project.run("git", "log", "--oneline").stdout
+    assert not {f"outputs/{name}.ipynb", f"outputs/code/{name}.py"} & {*project.run("git", "ls-files").stdout.split()}
+    # The same command goes on from there.
+    project.replace(f"notebooks/{name}.ipynb", *mend)
+    if name == "missing":
+        project.replace("notebooks/missing.ipynb", "from google.colab import drive", "")
+    again = ("setup", "--notebook", str(samples / f"{name}.ipynb"))
+    assert f"made a stage of notebooks/{name}.ipynb\n" in project.pipeline(*again).stdout
+    assert f"notebooks/{name}.ipynb has a stage already\n" in project.pipeline(*again).stdout
+    assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
 
 
 REFUSED = {
@@ -846,8 +856,7 @@ def test_a_stage_is_brought_up_to_date(project):
     refused = project.pipeline("add", "notebooks/Customer_churn.ipynb", check=False)
     assert refused.returncode == 1
     assert refused.stdout == (
-        "dvc.yaml, notebooks/Customer_churn.ipynb: changed since git last had it, and this would change it: "
-        "`git add dvc.yaml notebooks/Customer_churn.ipynb` first, so that it can be undone\n"
+        "dvc.yaml: changed since git last had it, and this would change it: `git add dvc.yaml` first, so that it can be undone\n"
     )
     project.run("git", "add", "--all")
     done = project.pipeline("add", "notebooks/Customer_churn.ipynb").stdout
@@ -858,6 +867,49 @@ def test_a_stage_is_brought_up_to_date(project):
     # Undone with git.
     project.run("git", "checkout", "--", "params.yaml", "dvc.yaml")
     assert "more.txt" not in project.read("dvc.yaml")
+
+
+def test_a_notebook_is_asked_for_where_it_would_be_written(project):
+    project.replace("notebooks/Customer_churn.ipynb", '"parameters"', '"Parameters"')
+    assert project.pipeline("add", "notebooks/Customer_churn.ipynb", check=False).stdout == (
+        "notebooks/Customer_churn.ipynb: changed since git last had it, and this would change it: "
+        "`git add notebooks/Customer_churn.ipynb` first, so that it can be undone\n"
+    )
+
+
+def test_what_is_said_of_a_run_that_failed_works(project, tmp_path):
+    source = "open('early.csv', 'w').write('a')\n1 / 0"
+    (tmp_path / "early.ipynb").write_text(untagged(source))
+    done = project.pipeline("add", str(tmp_path / "early.ipynb"), check=False)
+    assert done.returncode == 1 and done.stdout.endswith(
+        "notebooks/early.ipynb: the run failed; stage `early` in dvc.yaml has what it touched until then: mend the notebook, "
+        "`git add --all`, then: uv run python -m pipeline add notebooks/early.ipynb\n"
+    )
+    project.replace("notebooks/early.ipynb", "1 / 0", "1 / 1")
+    project.run("git", "add", "--all")
+    assert not {"early.csv", "outputs/early.ipynb"} & {*project.run("git", "ls-files").stdout.split()}
+    # The notebook itself is only read.
+    project.replace("notebooks/early.ipynb", "1 / 1", "1 / 2")
+    project.pipeline("add", "notebooks/early.ipynb")
+    assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
+    project.run("git", "add", "--all")
+    project.run("git", "commit", "--quiet", "--message", "early")
+
+
+def test_a_result_that_git_tracks(project, tmp_path):
+    project.write("kept.csv", "mine")
+    project.run("git", "add", "--all")
+    (tmp_path / "kept.ipynb").write_text(untagged("open('kept.csv', 'w').write('a')"))
+    done = project.pipeline("add", str(tmp_path / "kept.ipynb"), check=False)
+    assert done.returncode == 1 and done.stdout.splitlines()[-1] == (
+        "notebooks/kept.ipynb: git tracks results of its stage, which DVC is to keep: `git rm -r --cached kept.csv`, "
+        "`git add --all`, then: uv run python -m pipeline add notebooks/kept.ipynb"
+    )
+    assert project.read("kept.csv") == "mine"
+    project.run("git", "rm", "-r", "--cached", "kept.csv")
+    project.run("git", "add", "--all")
+    project.pipeline("add", "notebooks/kept.ipynb")
+    assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
 
 
 def test_line_ends_are_those_that_git_will_keep(project, samples):
@@ -904,6 +956,7 @@ def test_without_a_run(project, samples):
     assert not (project.path / "copy.txt").exists(), done.stdout
     assert stage(project, "later")["deps"] == ["data/external/text/one.txt", "outputs/code/later.py"]
     assert stage(project, "later")["outs"] == ["copy.txt", "outputs/later.ipynb"]
+    assert "/copy.txt" in project.read(".gitignore")
     assert "Running stage 'later'" in project.run("dvc", "repro").stdout
 
 

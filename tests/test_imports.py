@@ -148,5 +148,5 @@ def test_it_imports_the_standard_library_only(template):
 def test_setup_names_a_stage_as_add_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for stem in ("churn", "my churn (2)", "Größe_1", "..."):
-        Path("dvc.yaml").write_text(f"cmd: python -m pipeline run notebooks/{add._slug(stem)}.ipynb outputs/x.ipynb\n")
+        Path("dvc.lock").write_text(f"cmd: python -m pipeline run notebooks/{add._slug(stem)}.ipynb outputs/x.ipynb\n")
         assert setup._notebook(f"/work/{stem}.ipynb").endswith(" has a stage already")

@@ -228,7 +228,8 @@ def test_a_pipeline_without_stages_is_one(render, churn, made):
 @pytest.mark.parametrize("fails", [False, True])
 def test_setup_adds_the_notebook_once(render, churn, tmp_path, environ, fails):
     uv = tmp_path / "uv"
-    uv.write_text(f'#!/bin/sh\necho "uv $*"\ncase "$*" in *" add "*) exit {int(fails)};; esac\n')
+    cases = f'*" data status "*) exit;; *" add "*) echo "uv $*"; exit {int(fails)};; *) echo "uv $*";;'
+    uv.write_text(f'#!/bin/sh\ncase "$*" in {cases} esac\n')
     uv.chmod(0o755)
     project = Workspace(render(**from_notebook(churn)), {**environ, "UV": str(uv)})
     command = (sys.executable, "-m", "pipeline", "setup", "--notebook", str(churn))
@@ -242,5 +243,6 @@ def test_setup_adds_the_notebook_once(render, churn, tmp_path, environ, fails):
         assert f"says, then: uv run python -m pipeline setup --notebook '{churn}'\n" in done.stdout
     else:
         assert "has no stage yet; this makes one: uv run python -m pipeline add NOTEBOOK" in done.stdout
-        project.replace("dvc.yaml", "notebook: []", "notebook: [] # run notebooks/Churn_2.ipynb ")
+        # As DVC wraps a long command.
+        project.write("dvc.lock", "run\n      notebooks/Churn_2.ipynb ")
         assert "notebooks/Churn_2.ipynb has a stage already" in project.run(*command).stdout

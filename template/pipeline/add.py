@@ -9,7 +9,9 @@ import argparse
 import csv
 import importlib.util
 import json
+import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -74,7 +76,6 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
             f"{target} is there already: for that one, uv run python -m pipeline add {target}; else give {source.name} "
             "another name first"
         )
-    _refuse_unsaved(target)
 
     # First all that may be refused, then the files.
     found = bring.brought(given, source.resolve().parent, root, _results_of_others(stage))
@@ -90,6 +91,8 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     if not inside and (found.notebook.document != given.document or found.outputs or modules):
         found.notebook = _starting_in_root(found.notebook, bool(modules))
     lifted = lift.lifted(found.notebook, names)
+    is_written = not inside or lifted.notebook.document != given.document
+    _refuse_unsaved(PIPELINE_FILE, PARAMS_FILE, *([target] if is_written else []))
     # The numbers of cells are those of the copy, where the one of parameters may be new.
     for line in (*found.notes, *(line.replace(given.path, target, 1) for line in lifted.notes)):
         print(line)
@@ -99,7 +102,7 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
         print(line)
     for place in modules.values():
         _tidy(place)
-    if not inside or lifted.notebook.document != given.document:
+    if is_written:
         _write_notebook(target, lifted.notebook.document, is_copy=not inside)
     notebook = read(target)
 
@@ -118,6 +121,7 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     project = Project()
     stage = next(each for each in project.stages() if (each.calls("run") or ("",))[0] == target)
     output = stage.calls("run")[1]
+    _ignore_results(target)
     if lacking := _lacking(notebook):
         print("\n".join(lacking), file=sys.stderr)
         return 1
@@ -125,7 +129,7 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     if exit_code:
         print(
             f"{target}: the run failed; stage `{stage.name}` in {PIPELINE_FILE} has what it touched until then: mend the "
-            f"notebook, then: uv run python -m pipeline add {target}",
+            f"notebook, {_again(target)}",
             file=sys.stderr,
         )
         return exit_code
@@ -172,6 +176,7 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
             files.write(PIPELINE_FILE, text)
             path = item if isinstance(item, str) else next(iter(item))
             print(f"{PIPELINE_FILE}: added {path} to the `{key}:` of stage `{stage.name}`")
+    _ignore_results(notebook.path)
     _refuse_taken(notebook, taken, stage)
     if exit_code == 0:
         _record(stage)
@@ -199,13 +204,48 @@ def _record(stage: Stage) -> None:
     """Has DVC take over inputs and results as they are now, so that nothing need run again."""
     if any(Path(bring.INPUTS).glob("*")):
         _dvc("add", bring.INPUTS)
-    project = Project()
-    for other in project.stages():
-        match other.calls("code"):
-            case (notebook, output) if notebook == stage.calls("run")[0]:
-                code.main([notebook, output])
-                _dvc("commit", "--force", other.name)
+    for other in _stages_of(stage.calls("run")[0]):
+        if written := other.calls("code"):
+            code.main([*written])
+            _dvc("commit", "--force", other.name)
     _dvc("commit", "--force", stage.name)
+
+
+def _stages_of(notebook: str) -> list[Stage]:
+    """The stages that run a notebook or write its code."""
+    return [each for each in Project().stages() if notebook in (each.calls("run") or each.calls("code") or ())]
+
+
+def _ignore_results(notebook: str) -> None:
+    """Has git ignore the results of a notebook's stages from now on.
+
+    DVC itself does so once a stage has succeeded: after a run that failed, `git add --all` would take them.
+    """
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo, lock_repo  # heavy
+
+    tracked = []
+    try:
+        with Repo() as repo, lock_repo(repo), repo.scm_context(quiet=True):
+            stages = [each for stage in _stages_of(notebook) for each in repo.stage.collect(stage.name)]
+            for out in (out for stage in stages for out in stage.outs if out.use_scm_ignore):
+                Path(out.fspath).parent.mkdir(parents=True, exist_ok=True)
+                repo.scm_context.ignore(out.fspath)
+                if repo.scm.is_tracked(out.fspath):
+                    tracked.append(Path(os.path.relpath(out.fspath)).as_posix())
+    except DvcException as error:
+        said = " ".join(str(error).split())
+        raise Refused(f"{PIPELINE_FILE}: DVC cannot have git ignore the results of {notebook}: {said}") from None
+    if tracked:
+        raise Refused(
+            f"{notebook}: git tracks results of its stage, which DVC is to keep: `git rm -r --cached {shlex.join(tracked)}`, "
+            f"{_again(notebook)}"
+        )
+
+
+def _again(notebook: str) -> str:
+    """What to type once the cause is cured; `add` has changed dvc.yaml by then."""
+    return f"`git add --all`, then: uv run python -m pipeline add {notebook}"
 
 
 @dataclass
@@ -393,14 +433,12 @@ def _lacking(notebook: Notebook) -> list[str]:
     """What its imports lack in this environment, one line each: packages to install, and what none brings."""
     names = imports.needed(notebook, Path(notebook.path).parent, Path())
     names = {name for name in names if not _is_there(imports.root(name))}
-    again = f"uv run python -m pipeline add {notebook.path}"
+    again = _again(notebook.path)
     lines = []
     if packages := sorted({imports.distribution(name) for name in names} - {None}):
-        lines.append(f"{notebook.path}: needs what this environment lacks: uv add {' '.join(packages)}, then: {again}")
+        lines.append(f"{notebook.path}: needs what this environment lacks: uv add {' '.join(packages)}, {again}")
     if nowhere := sorted({imports.root(name) for name in names if imports.distribution(name) is None}):
-        lines.append(
-            f"{notebook.path}: imports {', '.join(nowhere)}, which no package brings: take it out, then: {again}"
-        )
+        lines.append(f"{notebook.path}: imports {', '.join(nowhere)}, which no package brings: take it out, {again}")
     return lines
 
 
@@ -498,11 +536,11 @@ def _copy(source: Path, target: Path) -> None:
     beside.replace(target)
 
 
-def _refuse_unsaved(target: str) -> None:
+def _refuse_unsaved(*written: str) -> None:
     """Refuses to change what git could not bring back; before the first commit there is nothing to bring back."""
     if _git("rev-parse", "--verify", "--quiet", "HEAD") is None:
         return
-    paths = [path for path in (PIPELINE_FILE, PARAMS_FILE, target) if Path(path).exists()]
+    paths = [path for path in written if Path(path).exists()]
     unsaved = [line[3:] for line in (_git("status", "--porcelain", "--", *paths) or "").splitlines() if line[1] != " "]
     if unsaved:
         raise Refused(

@@ -186,12 +186,24 @@ def _hooks() -> str:
 
 
 def _notebook(path: str) -> str:
-    # As add.py calls its copy. YAML cannot be read here, but a stage's command has that path word for word.
+    # As add.py calls its copy.
     name = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", Path(path).stem)).strip("_-") or "notebook"
-    if f"run notebooks/{name}.ipynb " in Path("dvc.yaml").read_text(encoding="utf-8"):
-        return f"notebooks/{name}.ipynb has a stage already"
-    _uv_run("python", "-m", "pipeline", "add", path, hint=f"uv run python -m pipeline add {_quoted(path)}")
-    return f"made a stage of notebooks/{name}.ipynb"
+    own = f"notebooks/{name}.ipynb"
+    if _is_run_in(own, "dvc.lock"):
+        return f"{own} has a stage already"
+    # Where the stage is there, but has never succeeded, the copy is the notebook that was mended since.
+    given = own if _is_run_in(own, "dvc.yaml") else path
+    if not _succeeds(_uv(), "run", "python", "-m", "pipeline", "add", given):
+        later = own if _is_run_in(own, "dvc.yaml") else path
+        add = "uv run python -m pipeline add"
+        raise StepFailed(f"`{add} {_quoted(given)}` failed; later: {add} {_quoted(later)}")
+    return f"made a stage of {own}"
+
+
+def _is_run_in(notebook: str, file: str) -> bool:
+    """Whether a stage in dvc.yaml or dvc.lock runs it. YAML cannot be read here, but a command has that path word for word."""
+    path = Path(file)
+    return path.exists() and bool(re.search(rf"run\s+{re.escape(notebook)}\s", path.read_text(encoding="utf-8")))
 
 
 def _pipeline() -> str:
