@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
 
-from pipeline.add import START, _write_notebook
+from pipeline import add
 from pipeline.bring import brought
 from pipeline.lift import lifted
 from pipeline.notebook import NotebookError, parse, read
@@ -358,7 +358,7 @@ def test_paths_from_the_root_of_its_repository(tmp_path):
 def test_what_is_not_there_is_said(tmp_path):
     cells = (
         "1", "pd.read_csv('gone.csv')", "pd.read_csv('gone.csv')\nos.walk('/elsewhere/input')\nread_text('select 1')",
-        "!wget https://example.com/fetched.csv", "pd.read_csv('fetched.csv')", f"{START}%cd ..",
+        "!wget https://example.com/fetched.csv", "pd.read_csv('fetched.csv')", f"{add.START}%cd ..",
     )  # fmt: skip
     found = brought(parse(untagged(*cells), "x.ipynb"), tmp_path / "work", tmp_path / "project")
     assert found.notes == [
@@ -878,13 +878,15 @@ def test_a_notebook_is_asked_for_where_it_would_be_written(project):
 
 
 def test_what_is_said_of_a_run_that_failed_works(project, tmp_path):
-    source = "open('early.csv', 'w').write('a')\n1 / 0"
+    source = "open('early.csv', 'w').write('a')\n1 / 0\nopen('late.csv', 'w').write('a')"
+    project.write("late.csv", "mine")
     (tmp_path / "early.ipynb").write_text(untagged(source))
     done = project.pipeline("add", str(tmp_path / "early.ipynb"), check=False)
     assert done.returncode == 1 and done.stdout.endswith(
         "notebooks/early.ipynb: the run failed; stage `early` in dvc.yaml has what it touched until then: mend the notebook, "
         "`git add --all`, then: uv run python -m pipeline add notebooks/early.ipynb\n"
     )
+    assert project.read("late.csv") == "mine"
     project.replace("notebooks/early.ipynb", "1 / 0", "1 / 1")
     project.run("git", "add", "--all")
     assert not {"early.csv", "outputs/early.ipynb"} & {*project.run("git", "ls-files").stdout.split()}
@@ -912,6 +914,57 @@ def test_a_result_that_git_tracks(project, tmp_path):
     assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
 
 
+def test_a_run_finds_no_results_of_before(project, tmp_path):
+    cells = ("N = 1", "import os\nif not os.path.exists('cache.csv'):\n    open('cache.csv', 'w').write(str(N))",
+             "import sqlite3\nbase = sqlite3.connect('made.db')\nbase.execute('create table t (x)')\nbase.close()")  # fmt: skip
+    project.write("cache.csv", "of another project")
+    (tmp_path / "cached.ipynb").write_text(untagged(*cells))
+    project.pipeline("add", str(tmp_path / "cached.ipynb"))
+    assert project.read("cache.csv") == "1"
+    again = ("add", "notebooks/cached.ipynb")
+    project.run("git", "add", "--all")
+    project.replace("params.yaml", "n: 1", "n: 2")
+    project.run("git", "add", "--all")
+    project.pipeline(*again)
+    assert project.read("cache.csv") == "2"
+    assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
+    # What it does not make stays, and is not taken for what it made.
+    project.replace("notebooks/cached.ipynb", "if not os", "if 0 and not os")
+    done = project.pipeline(*again, check=False)
+    assert done.returncode == 1 and done.stdout.splitlines()[-1] == (
+        "notebooks/cached.ipynb: did not write cache.csv, which stage `cached` lists among its results: take it off the list, "
+        "or write it"
+    )
+    assert project.read("cache.csv") == "2" and not [*(project.path / ".dvc/tmp").glob("results-*")]
+    # As DVC does, it leaves in place what is to stay there.
+    project.replace("dvc.yaml", "      - cache.csv\n", "      - cache.csv:\n          persist: true\n")
+    project.replace("notebooks/cached.ipynb", "if 0 and not os", "if not os")
+    project.replace("params.yaml", "n: 2", "n: 3")
+    project.run("git", "add", "--all")
+    project.pipeline(*again)
+    assert project.read("cache.csv") == "2"
+
+
+@pytest.mark.parametrize("dropped", [False, True])
+def test_what_is_moved_out_of_the_way_comes_back(tmp_path, monkeypatch, dropped):
+    monkeypatch.chdir(tmp_path)
+    for name in ("a.csv", "b.csv", "folder/1/x", "folder/2"):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        Path(name).write_text("old")
+    with pytest.raises(KeyboardInterrupt), add._moved_aside({"a.csv", "b.csv", "folder", "gone"}) as moved:
+        assert not {"a.csv", "b.csv", "folder"} & {*os.listdir()}
+        Path("folder/1").mkdir(parents=True)
+        for name in ("a.csv", "folder/2"):
+            Path(name).write_text("new")
+        if dropped:
+            del moved["folder"]
+        raise KeyboardInterrupt
+    texts = {path.as_posix(): path.read_text() for path in Path().rglob("*") if path.is_file()}
+    of_folder = {} if dropped else {"folder/1/x": "old"}
+    assert texts == {"a.csv": "new", "b.csv": "old", "folder/2": "new"} | of_folder
+    assert os.listdir(".dvc/tmp") == []
+
+
 def test_line_ends_are_those_that_git_will_keep(project, samples):
     """DVC records what lies on the disk: with others it would be another file in each clone."""
     (samples / "of_windows.py").write_bytes(b"WIDTH = 2\r\n")
@@ -928,7 +981,7 @@ def test_a_notebook_is_written_as_editors_write_it(tmp_path):
     cells = ({"source": ["N = 1"]}, {"source": ["print(N)"]})
     text = json.dumps(json.loads(untagged(*cells)), indent=1, sort_keys=True) + "\n"
     (tmp_path / "x.ipynb").write_text(text)
-    _write_notebook((tmp_path / "x.ipynb").as_posix(), read(tmp_path / "x.ipynb").document, is_copy=False)
+    add._write_notebook((tmp_path / "x.ipynb").as_posix(), read(tmp_path / "x.ipynb").document, is_copy=False)
     assert (tmp_path / "x.ipynb").read_text() == text
 
 

@@ -6,6 +6,7 @@ it lies in notebooks/ already.
 """
 
 import argparse
+import contextlib
 import csv
 import importlib.util
 import json
@@ -15,7 +16,9 @@ import shlex
 import shutil
 import subprocess
 import sys
+import tempfile
 import unicodedata
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -151,7 +154,14 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
         raise Refused("\n".join(given.problems))
     for out in stage.outs:
         Path(out).parent.mkdir(parents=True, exist_ok=True)
-    exit_code, trace = run.execute(notebook, given.values, output)
+    lacking = []
+    with _moved_aside({*stage.outs} - {*stage.persistent}) as moved:
+        exit_code, trace = run.execute(notebook, given.values, output)
+        # Of a new stage only the code tells what it makes; what another command of a stage makes, is not made here.
+        if exit_code == 0 and entry is None and not run.has_other_commands(stage):
+            lacking = [out for out in stage.outs if "://" not in out and not os.path.lexists(out)]
+            for out in {*moved} - {*lacking}:
+                del moved[out]
     declared = {*stage.outs}
     reads = {path for path in trace.read if not is_covered(path, declared)}
     written = {path for path in trace.written if not path.startswith((f"{bring.INPUTS}/", f"{FOLDER}/"))}
@@ -178,9 +188,53 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
             print(f"{PIPELINE_FILE}: added {path} to the `{key}:` of stage `{stage.name}`")
     _ignore_results(notebook.path)
     _refuse_taken(notebook, taken, stage)
+    if lacking:
+        raise Refused(
+            "\n".join(
+                f"{notebook.path}: did not write {out}, which stage `{stage.name}` lists among its results: take it off the "
+                "list, or write it"
+                for out in lacking
+            )
+        )
     if exit_code == 0:
         _record(stage)
     return exit_code
+
+
+@contextlib.contextmanager
+def _moved_aside(paths: set[str]) -> Iterator[dict[str, Path]]:
+    """Takes results of before out of the way of a run, which would find them where DVC's own runs find none.
+
+    Yields where each of them lies meanwhile. At the end they come back, except where the run made something in their place;
+    those that are taken out of the mapping are dropped.
+    """
+    Path(".dvc/tmp").mkdir(parents=True, exist_ok=True)
+    folder = Path(tempfile.mkdtemp(prefix="results-", dir=".dvc/tmp"))
+    moved = {}
+    try:
+        for number, path in enumerate(sorted(path for path in paths if os.path.lexists(path))):
+            moved[path] = folder / str(number)
+            try:
+                shutil.move(path, moved[path])
+            except OSError as error:  # Windows, while another program has it open
+                raise Refused(
+                    f"{path}: cannot be moved out of the way ({error.strerror}): close what uses it"
+                ) from None
+        yield moved
+    finally:
+        for path, place in moved.items():
+            _put_back(place, Path(path))
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def _put_back(place: Path, target: Path) -> None:
+    """Moves a file, or what a folder holds, to where there is nothing."""
+    if not os.path.lexists(target):
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.move(place, target)
+    elif place.is_dir() and target.is_dir() and not place.is_symlink():
+        for inner in place.iterdir():
+            _put_back(inner, target / inner.name)
 
 
 def _results_of_others(stage: Stage | None) -> dict[str, str]:

@@ -47,6 +47,8 @@ class Stage:
     deps: tuple[str, ...] = ()
     outs: tuple[str, ...] = ()
     """The paths of its outs, metrics and plots."""
+    persistent: tuple[str, ...] = ()
+    """Those of them that DVC leaves in place before a run: `persist: true`."""
     keys: tuple[str, ...] = ()
     """Where in dvc.yaml its definition is."""
     raw_cmd: tuple[str, ...] = ()
@@ -125,17 +127,21 @@ class Project:
                 cmd = body.get("cmd") or []
                 for key in ("deps", "outs", "params", "metrics", "plots"):
                     _list_of(body.get(key) or [], f"{where}: {key}")
+                # A path, or a mapping of one to its options.
+                outs = [
+                    pair
+                    for kind in ("outs", "metrics", "plots")
+                    for entry in _filled(body.get(kind) or [], own_context, where)
+                    for pair in (entry.items() if isinstance(entry, dict) else [(entry, None)])
+                ]
                 yield Stage(
                     name=full_name,
                     cmd=_lines_of(_filled(cmd, own_context, where)),
                     params=_filled(body.get("params") or [], own_context, where),
                     deps=tuple(map(str, _filled(body.get("deps") or [], own_context, where))),
-                    outs=tuple(
-                        str(path)
-                        for kind in ("outs", "metrics", "plots")
-                        for entry in _filled(body.get(kind) or [], own_context, where)
-                        # A mapping of one path to its options.
-                        for path in (entry if isinstance(entry, dict) else [entry])
+                    outs=tuple(str(path) for path, _ in outs),
+                    persistent=tuple(
+                        str(path) for path, options in outs if isinstance(options, dict) and options.get("persist")
                     ),
                     keys=("stages", name, *(["do"] if "foreach" in definition else [])),
                     raw_cmd=_lines_of(cmd),

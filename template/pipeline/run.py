@@ -148,8 +148,8 @@ def _undeclared(project: Project, stage: Stage, notebook: Notebook, trace: Trace
 def _untouched(project: Project, stage: Stage, notebook: Notebook, trace: Trace) -> Iterator[str]:
     """What the stage declares and the run did not touch; one line each."""
     run = stage.calls("run")
-    if run is None or len(stage.cmd) != 1 or re.search(r"[;&|]", stage.cmd[0]):
-        return  # another command of the stage's may have touched it
+    if run is None or has_other_commands(stage):
+        return  # they may have touched it
     code = [calls[1] for other in project.stages() if (calls := other.calls("code")) and calls[0] == notebook.path]
     exempt = {_plain(path) for path in (*run, *code, *_ENVIRONMENT_FILES)}
     for key, what, verb, paths, touched in (
@@ -172,6 +172,11 @@ def _untouched(project: Project, stage: Stage, notebook: Notebook, trace: Trace)
                     f"{project.place(stage, key)}: stage `{stage.name}` declares the {what} {path}, which "
                     f"{notebook.path} did not {verb}: take it off the list, or {verb} it"
                 )
+
+
+def has_other_commands(stage: Stage) -> bool:
+    """Whether a stage does more than to run its notebook."""
+    return len(stage.cmd) != 1 or bool(re.search(r"[;&|]", stage.cmd[0]))
 
 
 def _parameter_files(stage: Stage) -> tuple[set[str], set[str]]:
