@@ -19,6 +19,7 @@ from pipeline import add
 from pipeline.bring import brought
 from pipeline.lift import lifted
 from pipeline.notebook import NotebookError, parse, read
+from pipeline.project import Project
 
 
 def untagged(*cells: object) -> str:
@@ -878,7 +879,13 @@ def test_a_notebook_is_asked_for_where_it_would_be_written(project):
 
 
 def test_what_is_said_of_a_run_that_failed_works(project, tmp_path):
-    source = "open('early.csv', 'w').write('a')\n1 / 0\nopen('late.csv', 'w').write('a')"
+    source = (
+        "open('early.csv', 'w').write('a')\n1 / 0\nfor name in ('one', 'two'):\n"
+        "    open(f'text/{name}.txt').read()\nif 0:\n    open('late.csv', 'w').write('a')"
+    )
+    (tmp_path / "text").mkdir()
+    for name in ("one", "two", "three", "four"):
+        (tmp_path / f"text/{name}.txt").write_text("x")
     project.write("late.csv", "mine")
     (tmp_path / "early.ipynb").write_text(untagged(source))
     done = project.pipeline("add", str(tmp_path / "early.ipynb"), check=False)
@@ -887,12 +894,19 @@ def test_what_is_said_of_a_run_that_failed_works(project, tmp_path):
         "`git add --all`, then: uv run python -m pipeline add notebooks/early.ipynb\n"
     )
     assert project.read("late.csv") == "mine"
+    # Before the run has been seen, what the code tells; then what it did.
+    assert stage(project, "early")["deps"] == ["data/external/text", "outputs/code/early.py"]
+    assert stage(project, "early")["outs"] == ["early.csv", "late.csv", "outputs/early.ipynb"]
     project.replace("notebooks/early.ipynb", "1 / 0", "1 / 1")
     project.run("git", "add", "--all")
     assert not {"early.csv", "outputs/early.ipynb"} & {*project.run("git", "ls-files").stdout.split()}
     # The notebook itself is only read.
     project.replace("notebooks/early.ipynb", "1 / 1", "1 / 2")
     project.pipeline("add", "notebooks/early.ipynb")
+    deps = ["data/external/text/one.txt", "data/external/text/two.txt", "outputs/code/early.py"]
+    assert stage(project, "early")["deps"] == deps
+    assert stage(project, "early")["outs"] == ["early.csv", "outputs/early.ipynb"]
+    assert project.read("late.csv") == "mine"
     assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
     project.run("git", "add", "--all")
     project.run("git", "commit", "--quiet", "--message", "early")
@@ -963,6 +977,25 @@ def test_what_is_moved_out_of_the_way_comes_back(tmp_path, monkeypatch, dropped)
     of_folder = {} if dropped else {"folder/1/x": "old"}
     assert texts == {"a.csv": "new", "b.csv": "old", "folder/2": "new"} | of_folder
     assert os.listdir(".dvc/tmp") == []
+
+
+def test_whose_entry_is_add_s_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    entry = add._Entry("fit", "notebooks/fit.ipynb", ["fit"], {"data/external"}, {"a.csv", "b.png"})
+    head, rest = "stages:\n", "\n  more:\n    cmd: x\n"
+    for after in ("", rest, f"# of mine\n{rest}", f"\n\n{rest}", "plots: []\n"):
+        Path("dvc.yaml").write_text(head + entry.text() + after)
+        found = add._Entry.of_unrecorded(Project().stage("fit"))
+        assert (found.deps, found.outs) == ({"data/external", "outputs/code/fit.py"}, entry.outs)
+    Path("dvc.lock").write_text("stages:\n  fit:\n    cmd: x\n")
+    assert add._Entry.of_unrecorded(Project().stage("fit")) is None
+    Path("dvc.lock").write_text("stages:\n  more:\n    cmd: x\n")
+    assert add._Entry.of_unrecorded(Project().stage("fit"))
+    for after in ("    frozen: true\n", "\n    frozen: true\n", "    # of mine\n"):
+        Path("dvc.yaml").write_text(head + entry.text() + after + rest)
+        assert add._Entry.of_unrecorded(Project().stage("fit")) is None
+    Path("dvc.yaml").write_text(head + entry.text().replace("external\n", "external # mine\n"))
+    assert add._Entry.of_unrecorded(Project().stage("fit")) is None
 
 
 def test_line_ends_are_those_that_git_will_keep(project, samples):

@@ -112,15 +112,15 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     if stage is None:
         entry = _Entry(_free_name(name or _slug(source.stem)), target)
         entry.params = _written_parameters(notebook, entry.name)
-        entry.deps = _outermost({*found.inputs, *modules.values()})
-        entry.outs = {path for path in found.outputs if not _outside(path)}
-        _write_code_stage(entry)
-        entry.write()
     else:
-        entry = None
         for line in check.mended({target}, own_values=True):
             print(line)
-        _write_code_stage(_Entry(stage.name, target))
+        entry = _Entry.of_unrecorded(Project().stage(stage.name))
+    _write_code_stage(entry or _Entry(stage.name, target))
+    if entry is not None:
+        entry.deps = _outermost({*found.inputs, *modules.values()})
+        entry.outs = {path for path in found.outputs if not _outside(path)}
+        entry.write()
     project = Project()
     stage = next(each for each in project.stages() if (each.calls("run") or ("",))[0] == target)
     output = stage.calls("run")[1]
@@ -312,6 +312,22 @@ class _Entry:
     deps: set[str] = field(default_factory=set)
     outs: set[str] = field(default_factory=set)
     _written: str = ""
+
+    @classmethod
+    def of_unrecorded(cls, stage: Stage) -> "_Entry | None":
+        """The entry of a stage that no run has been recorded of, and that no person has edited; None of any other."""
+        lock = Path("dvc.lock")
+        # As DVC writes it.
+        if lock.exists() and re.search(rf"^  {re.escape(stage.name)}:$", files.read(lock), re.MULTILINE):
+            return None
+        entry = cls(stage.name, stage.calls("run")[0], [*stage.params], {*stage.deps}, {*stage.outs})
+        entry.outs.discard(entry.output)
+        entry._written = entry.text()
+        # Nothing more of it may follow.
+        is_there = re.search(
+            rf"^{re.escape(entry._written)}(?=\s*\Z|\n* {{0,2}}\S)", files.read(PIPELINE_FILE), re.MULTILINE
+        )
+        return entry if is_there else None
 
     @property
     def stem(self) -> str:
