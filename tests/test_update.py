@@ -504,7 +504,10 @@ def test_errors_are_in_the_readme(copy):
     assert project.git("status", "--porcelain") == ""
     answers = project.read(".copier-answers.yml")
     # The template was moved; and as README's first command named it, before it was remembered as seen from anywhere.
-    for place, words in {"/no/such": "Updating is only supported in git-tracked templates", ".": "Unknown revision"}.items():
+    for place, words in {
+        "/no/such": "Updating is only supported in git-tracked templates",
+        ".": "Unknown revision",
+    }.items():
         project.substitute(".copier-answers.yml", "^_src_path: .*", f"_src_path: {place}")
         project.commit()
         said[words] = refused(*update, CLASH, "--trust", code=1)
