@@ -1048,6 +1048,30 @@ TWICE = {
 }
 
 
+NOT_READ = {
+    b"train:\n\tlr: 1\n": "params.yaml:2: holds a tab, which YAML does not take here: write spaces",
+    b"train:\n  lr: 1\n---\nx: 1\n": "params.yaml:3: begins a second document, and DVC reads one: take this line out",
+    "train: {lr: 1} # für".encode("latin-1"): "params.yaml: cannot be read, it is not UTF-8 text: save it as UTF-8",
+    "train: {lr: 1}".encode("utf-16"): "params.yaml: cannot be read, it is not UTF-8 text: save it as UTF-8",
+    b"train:\n  lr: [{0: a, other: b}]\n": "params.yaml:2: `train.lr` has keys of several types (int, str), "
+    "which DVC cannot sort: quote them",
+    b"train: {lr: 1, 1: b}\n": "params.yaml:1: `train` has keys of several types (int, str), which DVC cannot sort: quote them",
+}
+
+
+@pytest.mark.parametrize("text", NOT_READ, ids=NOT_READ.get)
+def test_what_dvc_would_not_read_is_named_with_its_cure(here, capsys, text):
+    (here / "params.yaml").write_bytes(text)
+    (here / "notebooks/fit.ipynb").write_text(notebook("LR = []", "LR"))
+    assert check.main(["--fix"]) == 1
+    assert capsys.readouterr().out.startswith(NOT_READ[text] + "\n")
+
+
+def test_keys_that_no_stage_lists_may_be_of_any_type(here):
+    (here / "params.yaml").write_text("train:\n  lr: 1\nother: {0: a, other: b}\n")
+    assert check.main([]) == 0
+
+
 @pytest.mark.parametrize("text", TWICE)
 def test_what_stands_twice_is_named_with_both_lines(here, capsys, text):
     (here / "params.yaml").write_text(text)

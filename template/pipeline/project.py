@@ -333,6 +333,11 @@ class Project:
                         f"but {file} has no such key: add it there or take it off the list"
                     )
                     continue
+                problems.extend(
+                    f"{self._place(file, path)}: `{'.'.join(map(str, path))}` has keys of several types "
+                    f"({', '.join(kinds)}), which DVC cannot sort: quote them"
+                    for path, kinds in _kinds_of_keys(value, keys)
+                )
                 inner = [(*keys, key) for key in value] if isinstance(value, dict) else []
                 # A section in which nothing stands yet is one, too.
                 if str(keys[-1]).lower() not in parameters and (isinstance(value, dict) or value is None):
@@ -495,6 +500,20 @@ def _leaves(value: object, keys: tuple = ()) -> Iterator[tuple[tuple, object]]:
             yield from _leaves(inner, keys)
     else:
         yield keys, value
+
+
+def _kinds_of_keys(value: object, keys: tuple) -> Iterator[tuple[tuple, list[str]]]:
+    """The mappings in a value whose keys cannot be sorted, each with its path and the types of its keys."""
+    if isinstance(value, dict):
+        try:
+            sorted(value)
+        except TypeError:
+            yield keys, sorted({type(key).__name__ for key in value})
+        for key, inner in value.items():
+            yield from _kinds_of_keys(inner, (*keys, key))
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _kinds_of_keys(inner, keys)
 
 
 def _lines_of(cmd: str | list) -> tuple[str, ...]:
