@@ -382,7 +382,9 @@ class Project:
                 text = path.read_text(encoding="utf-8-sig")
             except FileNotFoundError:
                 raise ProjectError(f"{file}: there is no such file here: run from the project's root") from None
-            except (OSError, UnicodeDecodeError) as error:
+            except UnicodeDecodeError:
+                raise ProjectError(f"{file}: cannot be read, it is not UTF-8 text: save it as UTF-8") from None
+            except OSError as error:
                 raise ProjectError(f"{file}: cannot be read: {error}") from None
             data = _parse(text, file) or {}
             self._files[file] = data
@@ -446,6 +448,10 @@ def _parse(text: str, file: str) -> object:
             raise ProjectError(f"{file}:{line}: {what}") from None
         if isinstance(error, DuplicateKeyError):
             what = _stands_twice(text, mark) or what
+        elif mark and "\t" in text.split("\n")[mark.line] and "any token" in what:
+            what = "holds a tab, which YAML does not take here: write spaces"
+        elif "another document" in what:
+            what = "begins a second document, and DVC reads one: take this line out"
         raise ProjectError(f"{file}:{mark.line + 1}: {what}" if mark else f"{file}: {what}") from None
     except (YAMLError, ValueError) as error:
         raise ProjectError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
