@@ -907,9 +907,11 @@ stages:
 
 def test_a_stage_of_the_guides(here, capsys):
     (here / "dvc.yaml").write_text(PAPERMILL)
-    (here / "params.yaml").write_text("train:\n  lr: 0.1\n  shuffle: false\n  steps: 5\n  rate: 1e-05\n  width: 3\n")
-    source = "LR = 1.0\nSHUFFLE = True\nSTEPS = 1\nRATE = 0.1\nWIDTH = 1"
-    (here / "notebooks/fit.ipynb").write_text(notebook(source, "LR, SHUFFLE, STEPS, RATE, WIDTH"))
+    (here / "params.yaml").write_text(
+        "train:\n  lr: 0.1\n  shuffle: false\n  steps: 5\n  rate: 1e-05\n  width: 3\n  sizes: [1]\n"
+    )
+    source = "LR = 1.0\nSHUFFLE = True\nSTEPS = 1\nRATE = 0.1\nWIDTH = 1\nSIZES = [2]"
+    (here / "notebooks/fit.ipynb").write_text(notebook(source, "LR, SHUFFLE, STEPS, RATE, WIDTH, SIZES"))
     assert check.main(["--fix"]) == 1
     head = "dvc.yaml:3: stage `run_notebook`: "
     cure = (
@@ -924,6 +926,8 @@ def test_a_stage_of_the_guides(here, capsys):
         "spell it as there, or add it",
         "dvc.yaml:3: stage `run_notebook` does not pass `train.width` to the parameter `WIDTH` of notebooks/fit.ipynb, "
         "which keeps the cell's value: add `-p WIDTH ${train.width}`",
+        "dvc.yaml:3: stage `run_notebook` does not pass `train.sizes` to the parameter `SIZES` of notebooks/fit.ipynb, "
+        f"which keeps the cell's value: {cure}",
         "dvc.yaml:13: stage `run_notebook` would not rerun when notebooks/fit.ipynb changes: add it to its `deps:`",
     ]
     good = PAPERMILL.replace("      -p WIDHT 3\n", "      -p WIDTH ${train.width}\n").replace(
@@ -946,6 +950,25 @@ def test_a_stage_of_the_guides(here, capsys):
         f"{head}`-f params.yaml`: notebooks/fit.ipynb: cell 1 does not assign `train`, and Papermill only warns: "
         "spell it as there, or add it",
     ]
+
+
+@pytest.mark.parametrize("named", [["notebooks/fit.ipynb"], []])
+def test_a_backslash_does_not_join_lines(here, capsys, named):
+    shell = "|\n      python -m pipeline run \\\n      notebooks/fit.ipynb \\\n      outputs/fit.ipynb\n"
+    line = "python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb\n"
+    (here / "dvc.yaml").write_text(DVC.replace(line, shell))
+    assert check.main(named) == 1
+    assert capsys.readouterr().out == (
+        "dvc.yaml:9: stage `fit`: DVC runs each line of `cmd: |` by itself: write `cmd: >-`, without backslashes\n"
+    )
+    (here / "dvc.yaml").write_text(DVC.replace(line, shell.replace("|", ">-").replace("\\", "")))
+    assert check.main(named) == 0
+
+
+def test_options_that_are_glued_to_their_words():
+    read = shell_line.papermill("papermill -kpython3 a -pLR ${lr} b -y'X: ${x}' --parameters_raw=S ${s} -fparams.yaml")
+    assert (read.notebook, read.output) == ("a", "b")
+    assert list(map(str, read.arguments)) == ["-p LR ${lr}", "-y 'X: ${x}'", "-r S ${s}", "-f params.yaml"]
 
 
 def test_two_variables_in_one_word_of_a_papermill_line(here, capsys):

@@ -6,7 +6,9 @@ Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`, and 
 import argparse
 import contextlib
 import hashlib
+import re
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from pipeline import clone, edits, files
@@ -84,6 +86,7 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
         for stage in stages:
+            yield from _broken_lines(project, stage, wanted)
             for verb, path, output, arguments in _uses(project, stage):
                 if wanted and path not in wanted:
                     continue
@@ -119,7 +122,7 @@ def _uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str, tuple
     for verb in ("run", "code"):
         if call := stage.calls(verb):
             yield verb, *call, ()
-    # A line that ends in a backslash is a mistake of its own (see _through_the_shell), and can be read all the same.
+    # A line that ends in a backslash is a mistake of its own (see _broken_lines), and can be read all the same.
     for line in "\n".join(stage.raw_cmd).replace("\\\n", " ").splitlines():
         if "papermill" not in line:
             continue
@@ -128,6 +131,20 @@ def _uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str, tuple
         if call := shell_line.papermill(line):
             path, output = (project.filled(stage, text) for text in (call.notebook, call.output))
             yield "papermill", path, output, call.arguments
+
+
+def _broken_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[str]:
+    """A long command that is written as in a shell, where a backslash joins its lines."""
+    cmd = " ".join(stage.raw_cmd)
+    if (
+        any(line.rstrip().endswith("\\") for line in stage.raw_cmd)
+        and re.search(r"-m pipeline\b|papermill", cmd)
+        and (not wanted or any(path in cmd for path in wanted))
+    ):
+        yield (
+            f"{project.place(stage, 'cmd')}: stage `{stage.keys[1]}`: DVC runs each line of `cmd: |` by itself: "
+            "write `cmd: >-`, without backslashes"
+        )
 
 
 def _through_the_shell(
@@ -141,8 +158,6 @@ def _through_the_shell(
     from pipeline import shell_line
 
     place, parameters = project.place(stage, "cmd"), {each.name: each for each in notebook.parameters}
-    if any(line.rstrip().endswith("\\") for line in stage.raw_cmd):
-        yield f"{place}: stage `{stage.name}`: DVC runs each line of `cmd: |` by itself: write `cmd: >-`, without backslashes"
     cure = f"call `python -m pipeline run {notebook.path} {output}` with the key under `params:`, which changes nothing"
     passed = set()
     for argument in arguments:
@@ -153,7 +168,7 @@ def _through_the_shell(
             names, found = map(str, meant), shell_line.file_arrivals(files.read(file), meant)
         else:
             names = shell_line.names(argument)
-            found = shell_line.arrivals(argument, lambda expression: project.variable(stage, expression))
+            found = shell_line.arrivals(argument, partial(project.variable, stage))
         for name in names:
             passed.add(name)
             if name not in parameters:
@@ -175,12 +190,16 @@ def _through_the_shell(
                 where = notebook.place(notebook.parameters_cell, parameters[arrival.name].line)
                 yield f"{head} gives {arrival.got!r}, but {where} says `{declared}`: change one of them"
     for parameter in parameters.values():
-        keys = [".".join(map(str, keys)) for keys in project.keys() if str(keys[-1]).lower() == parameter.key]
-        if keys and parameter.name not in passed:
-            ways = ", or ".join(f"`-p {parameter.name} ${{{key}}}`" for key in keys)
+        # A key with a dot has no `${...}`.
+        places = [keys for keys in project.keys() if str(keys[-1]).lower() == parameter.key and "." not in str(keys[0])]
+        if places and parameter.name not in passed:
+            keys = [".".join(map(str, each)) for each in places]
+            ways = [shell_line.Argument("-p", parameter.name, f"${{{key}}}") for key in keys]
+            found = [each for way in ways for each in shell_line.arrivals(way, partial(project.variable, stage))]
+            add = "add " + ", or ".join(f"`{way}`" for way in ways)
             yield (
                 f"{place}: stage `{stage.name}` does not pass `{' or '.join(keys)}` to the parameter `{parameter.name}` of "
-                f"{notebook.path}, which keeps the cell's value: add {ways}"
+                f"{notebook.path}, which keeps the cell's value: {cure if any(each.changed for each in found) else add}"
             )
 
 

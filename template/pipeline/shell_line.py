@@ -3,6 +3,7 @@
 A value goes through DVC, the shell and Papermill on that way, and each of them may change it: here is what arrives.
 """
 
+import itertools
 import re
 import shlex
 from collections.abc import Callable, Iterator
@@ -75,12 +76,14 @@ def papermill(command: str) -> Papermill | None:
     for word in rest:
         if word[0] in ";&|<>":
             break
-        option, equals, value = word.partition("=") if word.startswith("--") else (word, "", "")
+        # `--option=value`, and `-ovalue`.
+        option, _, value = word.partition("=") if word.startswith("--") else (word[:2], "", word[2:])
+        values = itertools.chain([value] if value else [], rest)
         if kind := _PARAMETERS.get(option):
-            name = _unquoted(next(rest, "")) if kind in ("-p", "-r") else ""
-            arguments.append(Argument(kind, name, value if equals else next(rest, "")))
+            name = _unquoted(next(values, "")) if kind in ("-p", "-r") else ""
+            arguments.append(Argument(kind, name, next(values, "")))
         elif option in _WITH_VALUE:
-            value or next(rest, "")
+            next(values, "")
         elif not word.startswith("-"):
             paths.append(_unquoted(word))
     return Papermill(paths[0], paths[1], tuple(arguments)) if len(paths) > 1 else None
