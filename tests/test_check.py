@@ -615,6 +615,16 @@ FIXES = {
         {"params.yaml": "models: {a: {lr: 1, name: p}, b: {lr: 2, name: x}}\n"},
         ["params.yaml:1: added `name: x` to `models.b`"],
     ),
+    "a section that is said to be empty": (
+        {"notebook": "LR = 1", "params.yaml": "train: ~  # mine\nother: 1\n", "dvc.yaml": DVC},
+        {"params.yaml": "train:  # mine\n  lr: 1\nother: 1\n"},
+        ["params.yaml:2: added `lr: 1` to `train`"],
+    ),
+    "an empty list": (
+        {"notebook": "# train\nLR = 1", "params.yaml": "base:\n  lr: 1\n", "dvc.yaml": DVC.replace(" [train]", "  # none yet")},
+        {"dvc.yaml": DVC.replace(" [train]", "  # none yet") + "    - base\n"},
+        ["dvc.yaml: added `base` to the `params:` of stage `fit`"],
+    ),
     "a code file": (
         {"notebook": "LR = 1", "params.yaml": "train:\n  lr: 1\n", "dvc.yaml": DVC.replace("    deps: [outputs/code/fit.py]\n", "")},
         {"dvc.yaml": DVC.replace("    deps: [outputs/code/fit.py]\n", "") + "    deps: [outputs/code/fit.py]\n"},

@@ -58,6 +58,9 @@ def with_key(text: str, keys: tuple[str, ...], value: object, comment: str = "")
     depth = len(keys) - 1
     while (parent := node(text, keys[:depth])) is None and depth:
         depth -= 1
+    if isinstance(parent, ScalarNode) and not parent.style and parent.value in ("~", "null"):
+        text = text[: parent.start_mark.index].rstrip(" ") + text[parent.end_mark.index :]
+        parent = node(text, keys[:depth])
     if _is_empty(parent):
         # `section:` with nothing below it.
         at = _line_start(text, line(text, keys[:depth]))
@@ -77,6 +80,10 @@ def with_item(text: str, keys: tuple[str, ...], item: object) -> str:
     parent = node(text, keys)
     if parent is None:
         return with_key(text, keys, [item])
+    if _is_empty(parent):
+        start = _line_start(text, line(text, keys))
+        item_line = f"{re.match(' *', text[start:])[0]}- {on_one_line([item])[1:-1]}\n"
+        return _proven(text, _inserted(text, _line_end(text, start), item_line), keys, [item])
     if not isinstance(parent, SequenceNode):
         raise EditError(f"`{'.'.join(keys)}` is no list")
     if parent.flow_style:
