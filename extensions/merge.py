@@ -247,8 +247,8 @@ def _yaml_entry(lines: list[str], start: int, own: int, stop: int, node: yaml.No
             place -= 1
         return place
 
-    # What a blank line parts from the first is the file's or the list's own.
-    starts = [above(places[0], own + 1, "")]
+    # What a blank line parts from the first is the file's or the list's own; so are comments at the top of the file.
+    starts = [above(places[0], own + 1, "") or places[0]]
     starts += [above(place, previous + 1) for previous, place in pairwise(places)]
     end = above(stop, places[-1] + 1)
     entries = {

@@ -148,8 +148,11 @@ def test_lists_that_dvc_has_written_itself():
          "? a\n<<<<<<< before updating\n: - c\n=======\n: - b\n  - t\n>>>>>>> after updating\nd: 1\n"),
         ("? [a, b]\n: 1\n", "? [a, b]\n: 2\n", "? [a, b]\n: 1\nt: 1\n",
          "? [a, b]\n<<<<<<< before updating\n: 2\n=======\n: 1\nt: 1\n>>>>>>> after updating\n"),
+        # A comment at the top is the file's.
+        ("# c\na: 1\n", "# c\nm: 1\na: 1\n", "# c\nt: 1\na: 1\n", "# c\nt: 1\nm: 1\na: 1\n"),
         # Nothing was there but comments, or is.
         ("", "m: 1\n", "t: 1\n", "t: 1\nm: 1\n"),
+        ("# c\n# d\n", "# c\n# d\nm: # e\n  a: 1\n", "# c\n# d\n\nt:\n  a: 1\n", "# c\n# d\n\nt:\n  a: 1\nm: # e\n  a: 1\n"),
         ("# c\n# d\n", "# c\n# d\n\nm: # e\n  a: 1\n", "# t\n# d\n\nt:\n  a: 1\n", "# t\n# d\n\nt:\n  a: 1\nm: # e\n  a: 1\n"),
         ("# c\n\na: 1\n", "# c\n", "# c\n\na: 2\nt: 1\n", "# c\nt: 1\n"),
     ],
@@ -166,7 +169,7 @@ FOUR = "  b: 1\n  c: 1\n  d: 1\n  e: 2\n"
     ("base", "ours", "theirs"),
     [
         # Both put something between a comment and what it stood above.
-        ("# c\na: 1\n", "# c\nm: 1\na: 1\n", "# c\nt: 1\na: 1\n"),
+        ("a:\n  # c\n  b: 1\n", "a:\n  # c\n  m: 1\n  b: 1\n", "a:\n  # c\n  t: 1\n  b: 1\n"),
         # One name for what differs: the template's is wanted under the anchor of the project's.
         ("a: &x b\n", "c: b\n", "a: &x b\nt: *x\n"),
         # The template renamed what the project changed: by lines that is no conflict.
