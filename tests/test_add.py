@@ -668,6 +668,10 @@ KINDS = {
         change="open('notebooks/tool.py', 'a').write('MORE = 1\\n')",
     ),
     "no_parameters": Kind(untagged("print(open('table.csv').read())"), deps=[TABLE], change=NEW_TABLE),
+    "listed": Kind(
+        untagged("import os\nFOLDER = 'text'\nlen(os.listdir(FOLDER))"), deps=["data/external/text"],
+        change="open('data/external/text/new.txt', 'w').write('3')",
+    ),
     "nothing": Kind(untagged()),
     "large": Kind(large(), parameter=("n: 1", "n: 2")),
 }  # fmt: skip

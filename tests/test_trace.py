@@ -115,6 +115,49 @@ def test_many_files_of_a_folder_are_named_by_it(bare):
     assert bare.pipeline(*RUN).stdout == f"{READ_UNDECLARED}      - images\n{WROTE_UNDECLARED}      - processed/log\n"
 
 
+def test_folders_that_are_only_listed(bare):
+    """Where a file comes to them, the notebook sees it. Not where Python looks for modules, and not what the run makes."""
+    other = "  other:\n    cmd: x\n    outs: [data/beside/x.csv, data/whole]\n"
+    traced(
+        bare,
+        "import glob, os, sys\nfrom pathlib import Path\nsys.path += ['data/lib', 'src']\nimport tool, own\n"
+        "list(os.walk('data/pics')), glob.glob('data/tables/*.csv'), [*Path('data/deep').iterdir()], os.listdir(b'data/whole')\n"
+        "for name in ('.', 'data', 'data/beside', 'data/declared', 'data/empty', 'data/made', 'data/processed', 'docs', 'outputs'):\n"
+        "    os.listdir(name)\n"
+        "open('data/made/new.csv', 'w').close()\nos.chdir('data')\nlen(os.listdir('there'))",
+        stage=STAGE.replace("data/a.csv]", "data/a.csv, data/declared]") + other,
+    )
+    for name in ("beside", "declared", "deep/1", "made", "pics/1", "pics/2", "processed", "tables", "there", "whole"):
+        bare.write(f"data/{name}/x.csv", "1")
+    for name in ("data/lib/tool.py", "data/lib/other.txt", "docs/x.md", "src/own/__init__.py"):
+        bare.write(name, "")
+    (bare.path / "data/empty").mkdir()
+    found = "data/deep data/lib/tool.py data/pics data/tables data/there data/whole src/own/__init__.py".split()
+    assert bare.pipeline(*RUN).stdout == (
+        READ_UNDECLARED
+        + "".join(f"      - {name}\n" for name in found)
+        + f"{WROTE_UNDECLARED}      - data/made/new.csv\n"
+    )
+
+
+LIBRARIES = """
+import importlib.metadata, pkgutil
+import matplotlib.pyplot as plt, pandas as pd, sklearn.datasets
+importlib.metadata.version("pandas"), [*importlib.metadata.distributions()], [*pkgutil.iter_modules()]
+pd.read_csv("data/a.csv").plot()
+plt.close()
+sklearn.datasets.load_iris()
+None
+"""
+
+
+def test_what_libraries_list_is_no_input(bare):
+    traced(bare, LIBRARIES)
+    for name in ("data/pics/x.png", "docs/x.md", "notebooks/helper.py"):
+        bare.write(name, "")
+    assert bare.pipeline(*RUN).stdout == ""
+
+
 def test_by_folder():
     found = {f"a/b/{number}" for number in range(10)}
     assert by_folder(found, {"a/x"}, set(), whole=True) == ["a/b"]

@@ -25,7 +25,7 @@ from pathlib import Path
 from pipeline import bring, check, code, edits, files, imports, lift
 from pipeline.notebook import Notebook, NotebookError, read
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
-from pipeline.trace import MANY, by_folder, is_covered
+from pipeline.trace import MANY, by_folder, is_covered, outermost
 
 FOLDER = "notebooks"
 METRICS = (".json", ".yaml", ".yml", ".toml")
@@ -118,7 +118,7 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
         entry = _Entry.of_unrecorded(Project().stage(stage.name))
     _write_code_stage(entry or _Entry(stage.name, target))
     if entry is not None:
-        entry.deps = _outermost({*found.inputs, *modules.values()})
+        entry.deps = outermost({*found.inputs, *modules.values()})
         entry.outs = {path for path in found.outputs if not _outside(path)}
         entry.write()
     project = Project()
@@ -170,16 +170,17 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
     others = _results_of_others(stage)
     taken = {path for path in written if is_covered(path, others)}
     written -= taken
-    deps = by_folder(reads, trace.files - trace.read, (), whole=False)
+    listed = {path for path in trace.listed_beside({*declared, *others}) if not is_covered(path, declared)}
+    deps = outermost({*by_folder(reads, trace.files - trace.read, (), whole=False), *listed})
     outs = by_folder(written, trace.files - trace.written, others, whole=True)
     if entry is not None:
         # A run that failed has not seen all, nor has one where access times do not tell: what the code tells stays.
-        entry.deps = _outermost({*deps, *(entry.deps if exit_code or not trace.sees_all else ())})
-        entry.outs = _outermost({*outs, *(entry.outs if exit_code else ())})
+        entry.deps = outermost({*deps, *(entry.deps if exit_code or not trace.sees_all else ())})
+        entry.outs = outermost({*outs, *(entry.outs if exit_code else ())})
         entry.write()
         print(f"{PIPELINE_FILE}: added stage `{entry.name}`")
     else:
-        entries = [("deps", path) for path in deps if not is_covered(path, stage.deps)]
+        entries = [("deps", path) for path in sorted(deps) if not is_covered(path, stage.deps)]
         entries += [_out_item(path) for path in outs if not is_covered(path, declared)]
         for key, item in entries:
             text = edits.with_item(files.read(PIPELINE_FILE), (*stage.keys, key), item)
@@ -414,11 +415,6 @@ def _is_series(path: Path) -> bool:
         return False
     followed = r"epoch|step|iter|round|loss|acc|error|score|auc|f1|precision|recall|\br?m[as]e\b"
     return len(rows) > 1 and any(re.search(followed, name, re.IGNORECASE) for name in head)
-
-
-def _outermost(paths: set[str]) -> set[str]:
-    """Those that lie in no other."""
-    return {path for path in paths if not is_covered(path, paths - {path})}
 
 
 def _outside(path: str) -> bool:

@@ -21,7 +21,7 @@ from pathlib import Path
 from pipeline import edits, files
 from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
-from pipeline.trace import Trace, by_folder, is_covered
+from pipeline.trace import Trace, by_folder, is_covered, outermost
 
 SAVE_EVERY = 30.0
 """Seconds between two saves of the notebook while it runs."""
@@ -123,21 +123,20 @@ def _undeclared(project: Project, stage: Stage, notebook: Notebook, trace: Trace
     own = in_part | whole | {PIPELINE_FILE}
     outs = {_plain(path) for path in stage.outs}
     deps = {_plain(path) for path in stage.deps} | outs
-    declared = {_plain(path) for other in project.stages() for path in (*other.deps, *other.outs)}
+    results = {_plain(path) for other in project.stages() for path in other.outs}
+    declared = {_plain(path) for other in project.stages() for path in other.deps} | results
     read = {path for path in trace.read if not is_covered(path, deps)}
+    listed = {path for path in trace.listed_beside(results) if not is_covered(path, deps)}
     written = {path for path in trace.written if not is_covered(path, outs)}
-    for what, key, found, others in (
-        ("read", "deps", read - own, trace.files - trace.read),
-        ("wrote", "outs", written - own, trace.files - trace.written),
-    ):
+    inputs = outermost({*by_folder(read - own, trace.files - trace.read, declared, whole=False), *listed})
+    made = by_folder(written - own, trace.files - trace.written, declared, whole=True)
+    for what, key, found in (("read", "deps", sorted(inputs)), ("wrote", "outs", made)):
         if found:
             yield (
                 f"{notebook.path}: stage `{stage.name}` {what} what {PIPELINE_FILE} does not declare: add to its `{key}:` "
                 f"(`python -m pipeline add {notebook.path}` does it)"
             )
-            yield from (
-                f"      - {edits.on_one_line(path)}" for path in by_folder(found, others, declared, key == "outs")
-            )
+            yield from (f"      - {edits.on_one_line(path)}" for path in found)
     for path in sorted(read & in_part):
         yield (
             f"{notebook.path}: read {path} itself, of which DVC tracks for stage `{stage.name}` only what its `params:` "
@@ -153,7 +152,7 @@ def _untouched(project: Project, stage: Stage, notebook: Notebook, trace: Trace)
     code = [calls[1] for other in project.stages() if (calls := other.calls("code")) and calls[0] == notebook.path]
     exempt = {_plain(path) for path in (*run, *code, *_ENVIRONMENT_FILES)}
     for key, what, verb, paths, touched in (
-        ("deps", "input", "read", stage.deps, trace.read | trace.written),
+        ("deps", "input", "read", stage.deps, trace.read | trace.written | trace.listed),
         ("outs", "output", "write", stage.outs, trace.written),
     ):
         if key == "deps" and not trace.sees_all:

@@ -10,7 +10,7 @@ import os
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from pathlib import Path
 
 # At any depth: what is no data of the project's, and what DVC and git keep for themselves.
@@ -33,6 +33,7 @@ class Trace:
         read: those of them that were read and stayed as they were. A module of the project's own was read, too, where
             Python took its compiled form.
         written: what is new or has changed. What the run reads only after having written it is no more than that.
+        listed: folders of data of which Python asked what is in them. Not those that the run wrote into or took modules from.
         sees_all: whether access times tell here, so that what is not among `read` was not read.
     """
 
@@ -40,11 +41,12 @@ class Trace:
         self.files: set[str] = set()
         self.read: set[str] = set()
         self.written: set[str] = set()
+        self.listed: set[str] = set()
         self.sees_all = True
         self._before: dict[str, tuple[int, ...]] = {}
         """Of each file the access time, and the modification time, size and inode: by these, another file is known."""
         self._log: Path | None = None
-        """Where the kernel writes what it opens."""
+        """Where the kernel writes what it opens and lists."""
 
     def __enter__(self) -> "Trace":
         self.sees_all = _access_times_tell()
@@ -59,7 +61,8 @@ class Trace:
         return self
 
     def __exit__(self, *_) -> None:
-        read, left = self._opened(), set()
+        told, left = self._told(), set()
+        read = {path for path in told if not path.endswith("/")}
         for path, stat in _stats():
             left.add(path)
             atime, *old = self._before.get(path, (None,))
@@ -69,9 +72,17 @@ class Trace:
                 read.add(path)
         self.read = ({_source(path) for path in read - self.written} & self.files & left) - self.written
         self.written = {path for path in self.written if not path.endswith(".pyc")}
+        # A walk over the whole project lists all of it, and Python the folders in which it looks for modules.
+        listed = {path.rstrip("/") for path in told - read if path.startswith("data/")} - {"data", "data/processed"}
+        modules = {path for path in self.read if path.endswith(".py")}
+        self.listed = listed & _above(self.files & left) - _above(self.written | modules) if listed else set()
+
+    def listed_beside(self, results: Iterable[str]) -> set[str]:
+        """The folders that were listed and hold none of these results."""
+        return self.listed - _above(results)
 
     def watch_kernel(self, folder: str) -> None:
-        """Has a kernel that is about to start tell what it opens.
+        """Has a kernel that is about to start tell what it opens and lists.
 
         Args:
             folder: its IPYTHONDIR, whose start-up files it runs before the first cell.
@@ -89,31 +100,38 @@ class Trace:
             encoding="utf-8",
         )
 
-    def _opened(self) -> set[str]:
-        """The files that the kernel says it opened."""
+    def _told(self) -> set[str]:
+        """The files that the kernel says it opened, and the folders, with a slash at the end, that it listed."""
         text = ""
         if self._log is not None:
             with contextlib.suppress(FileNotFoundError):  # the kernel never came up
                 text = self._log.read_text(encoding="utf-8", errors="surrogateescape")
-        return {Path(os.path.relpath(line)).as_posix() for line in text.splitlines()}
+        return {Path(os.path.relpath(line)).as_posix() + "/" * line.endswith("/") for line in text.splitlines()}
 
 
 def tell_opened(root: str, log: str, shell) -> None:
-    """In the kernel: writes, after each cell, the path of each file below a folder that was opened to be read, one a line."""
+    """In the kernel: writes, after each cell, the path of each file below a folder that was opened to be read, one a line.
+
+    And of each folder that was listed, with a slash at the end.
+    """
     prefix, seen, due = os.path.normcase(os.path.join(root, "")), set(), []
 
     def note(event, arguments):
-        if event != "open":
+        if event == "open":
+            path, mode, flags = arguments
+            # `open` has a mode, `os.open` has flags only. What is written is seen by its time.
+            readable = "r" in mode or "+" in mode if mode else flags & (os.O_WRONLY | os.O_RDWR) != os.O_WRONLY
+        elif event in ("os.listdir", "os.scandir"):
+            path, readable = arguments[0] or ".", True
+        else:
             return
-        path, mode, flags = arguments
-        # `open` has a mode, `os.open` has flags only. What is written is seen by its time.
-        readable = "r" in mode or "+" in mode if mode else flags & (os.O_WRONLY | os.O_RDWR) != os.O_WRONLY
         if not readable or not isinstance(path, str | bytes):
             return
         path = os.path.abspath(os.fsdecode(path))
-        if os.path.normcase(path).startswith(prefix) and path not in seen:
-            seen.add(path)
-            due.append(os.fsencode(path) + b"\n")
+        line = os.fsencode(path) + (b"\n" if event == "open" else b"/\n")
+        if os.path.normcase(path).startswith(prefix) and line not in seen:
+            seen.add(line)
+            due.append(line)
 
     def tell(*_):
         lines = due[:]
@@ -131,6 +149,11 @@ def is_covered(path: str, declared: Collection[str]) -> bool:
     return path in declared or any(folder in declared for folder in _folders_above(path))
 
 
+def outermost(paths: set[str]) -> set[str]:
+    """Those that lie in no other."""
+    return {path for path in paths if not is_covered(path, paths - {path})}
+
+
 def by_folder(found: set[str], others: set[str], declared: Collection[str], whole: bool) -> list[str]:
     """Paths, with a folder in the place of its files.
 
@@ -144,13 +167,18 @@ def by_folder(found: set[str], others: set[str], declared: Collection[str], whol
     # Not of modules: Python writes among them.
     counts = Counter(folder for path in found if not path.endswith(".py") for folder in _folders_above(path))
     of_others = Counter(folder for path in others for folder in _folders_above(path))
-    excluded = _SHARED_FOLDERS | {folder for path in declared for folder in _folders_above(path)}
+    excluded = _SHARED_FOLDERS | _above(declared)
     folders = {
         folder for folder, count in counts.items()
         if folder not in excluded
         and (count >= MANY and not of_others[folder] if whole else count > 1 and of_others[folder] < count)
     }  # fmt: skip
     return sorted(path for path in found | folders if not any(above in folders for above in _folders_above(path)))
+
+
+def _above(paths: Iterable[str]) -> set[str]:
+    """All folders around some paths."""
+    return {folder for path in paths for folder in _folders_above(path)}
 
 
 def _folders_above(path: str) -> Iterator[str]:
