@@ -222,7 +222,7 @@ class _Places:
         return found
 
     def _made(self, text: str) -> str | None:
-        """The stage's result of this path; or of this name, as for `data/clean.csv` that became one of data/processed."""
+        """The stage's result of this path; or of this name: `data/clean.csv` may have gone to data/processed."""
         path = posixpath.normpath(_without_pattern(text)[0])
         if any(path == out or path.startswith(f"{out}/") for out in self.made_by_stages):
             return path
@@ -416,13 +416,17 @@ def _results_folders(uses: list[_Use], written: dict[str, str]) -> set[ast.expr]
     listed = {use.path.rstrip("/") for use in reads}
     return {
         head for head, own in every.items()
-        if re.search(r"\w", PurePosixPath(head.value).name) and not _EXTENSION.search(head.value)  # not `..`, nor a file
+        # Neither `..` nor a file.
+        if re.search(r"\w", PurePosixPath(head.value).name) and not _EXTENSION.search(head.value)
         and any(use.role in ("write", "folder") for use in own)
         and head not in read and head.value.rstrip("/") not in listed
         and (
             any(use.role == "folder" for use in own)
             or _RESULTS_NAME.search(PurePosixPath(head.value).name)
-            or any(_RESULTS_NAME.search(node.id) for use in own for node in ast.walk(use.node) if isinstance(node, ast.Name))
+            or any(
+                isinstance(node, ast.Name) and _RESULTS_NAME.search(node.id)
+                for use in own for node in ast.walk(use.node)
+            )
         )
     }  # fmt: skip
 
