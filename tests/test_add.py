@@ -57,6 +57,10 @@ LIFTS = {
         ], 2,
         ["x.ipynb: cell 3: new, tagged `parameters`, with epochs, rate"],
     ),
+    "one name in two cases": (
+        untagged("N = 3\nprint(N)", "n = 4\nprint(n)"), ["N = 3", "print(N)", "n = 4\nprint(n)"], 0,
+        ["x.ipynb: cell 1: new, tagged `parameters`, with N"],
+    ),
     "below headings": (
         untagged("# train\nepochs = 3\nrate = 0.1\nfit(epochs, rate)", "# 2. Then what is seen of it\nlimit = 5\nprint(limit)"),
         [

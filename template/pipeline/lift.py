@@ -113,6 +113,7 @@ def _movable(notebook: Notebook) -> Iterator[tuple[Cell, ast.stmt, str]]:
         for statement in cell.tree.body:
             name, _ = _literal(statement) or ("", None)
             if name in used and counts[name] == 1 and name.lower() not in keys and _alone(cell, statement):
+                keys.add(name.lower())  # `N` and `n` would be one key
                 yield cell, statement, name
 
 
