@@ -716,15 +716,15 @@ BROKEN = {
         untagged("N = 1", "open('text/one.txt').read()", "print(N))"),
         ["notebooks/syntax.ipynb: cell 4, line 1: SyntaxError: unmatched ')'",
          "notebooks/syntax.ipynb: the run failed; stage `syntax` in dvc.yaml has what it touched until then: mend the notebook, "
-         "`git add --all`, then: uv run python -m pipeline add notebooks/syntax.ipynb",
+         "`git add --all .`, then: uv run python -m pipeline add notebooks/syntax.ipynb",
          "syntax.ipynb` failed; later: uv run python -m pipeline add notebooks/syntax.ipynb"],
         ["data/external/text/one.txt"], ("print(N))", "print(N)"),
     ),
     "missing": (
         untagged("import nowhere_to_be_found\nfrom google.colab import drive", "open('text/one.txt').read()"),
-        ["notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, `git add --all`, then: uv run python -m "
+        ["notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, `git add --all .`, then: uv run python -m "
          "pipeline add notebooks/missing.ipynb",
-         "notebooks/missing.ipynb: imports google.colab, which no package brings: take it out, `git add --all`, then: uv run python -m "
+         "notebooks/missing.ipynb: imports google.colab, which no package brings: take it out, `git add --all .`, then: uv run python -m "
          "pipeline add notebooks/missing.ipynb"],
         ["data/external/text/one.txt"], ("import nowhere_to_be_found", "import json"),
     ),
@@ -899,7 +899,7 @@ def test_what_is_said_of_a_run_that_failed_works(project, tmp_path):
     done = project.pipeline("add", str(tmp_path / "early.ipynb"), check=False)
     assert done.returncode == 1 and done.stdout.endswith(
         "notebooks/early.ipynb: the run failed; stage `early` in dvc.yaml has what it touched until then: mend the notebook, "
-        "`git add --all`, then: uv run python -m pipeline add notebooks/early.ipynb\n"
+        "`git add --all .`, then: uv run python -m pipeline add notebooks/early.ipynb\n"
     )
     assert project.read("late.csv") == "mine"
     # Before the run has been seen, what the code tells; then what it did.
@@ -927,7 +927,7 @@ def test_a_result_that_git_tracks(project, tmp_path):
     done = project.pipeline("add", str(tmp_path / "kept.ipynb"), check=False)
     assert done.returncode == 1 and done.stdout.splitlines()[-1] == (
         "notebooks/kept.ipynb: git tracks results of its stage, which DVC is to keep: `git rm -r --cached kept.csv`, "
-        "`git add --all`, then: uv run python -m pipeline add notebooks/kept.ipynb"
+        "`git add --all .`, then: uv run python -m pipeline add notebooks/kept.ipynb"
     )
     assert project.read("kept.csv") == "mine"
     project.run("git", "rm", "-r", "--cached", "kept.csv")

@@ -141,7 +141,7 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
             f"{PIPELINE_FILE}: stage `{stage.name}` lists what the code tells; `uv run dvc repro` names what it lacks"
         )
     exit_code = check.main([target])
-    print(f"\nStage `{stage.name}` runs {target}. See `git diff`; `git add --all` and `git commit` keep it.")
+    print(f"\nStage `{stage.name}` runs {target}. See `git diff`; `git add --all .` and `git commit` keep it.")
     return exit_code
 
 
@@ -300,7 +300,7 @@ def _ignore_results(notebook: str) -> None:
 
 def _again(notebook: str) -> str:
     """What to type once the cause is cured; `add` has changed dvc.yaml by then."""
-    return f"`git add --all`, then: uv run python -m pipeline add {notebook}"
+    return f"`git add --all .`, then: uv run python -m pipeline add {notebook}"
 
 
 @dataclass
