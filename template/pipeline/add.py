@@ -84,13 +84,7 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     found = bring.brought(given, source.resolve().parent, root, _results_of_others(stage))
     _refuse_taken(given, found.outputs, stage)
     modules = {} if inside else _modules(given, source.resolve().parent)
-    if taken := [place for file, place in modules.items() if Path(place).exists() and not _is_copy(place, file)]:
-        raise Refused(f"{taken[0]} is there already, and another file: rename the one that {source.name} imports first")
-    changed = [
-        place for file, place in found.copies.items() if Path(place).exists() and not bring.same(file, Path(place))
-    ]
-    if changed:
-        raise Refused(f"{changed[0]} is there already, and another file: rename the one that {source.name} reads first")
+    _refuse_overwriting(source, found.copies, modules)
     if not inside and (found.notebook.document != given.document or found.outputs or modules):
         found.notebook = _starting_in_root(found.notebook, bool(modules))
     lifted = lift.lifted(found.notebook, names)
@@ -485,14 +479,24 @@ def _modules(notebook: Notebook, folder: Path) -> dict[Path, str]:
     return {file: f"{FOLDER}/{place}" for file, place in imports.local_files(notebook, folder).items()}
 
 
-def _is_copy(place: str, file: Path) -> bool:
+def _is_copy(file: Path, place: Path) -> bool:
     """Whether a module of the project is what a copy of the file would be."""
-    beside = Path(place).with_name(f"_{Path(place).stem}_of_another_notebook.py")
+    beside = place.with_name(f"_{place.stem}_of_another_notebook.py")
     _copy(file, beside)
     _tidy(beside.as_posix())
-    same = beside.read_bytes() == Path(place).read_bytes()
+    same = beside.read_bytes() == place.read_bytes()
     beside.unlink()
     return same
+
+
+def _refuse_overwriting(source: Path, copies: dict[Path, str], modules: dict[Path, str]) -> None:
+    """Refuses to copy over another file of the project's."""
+    for verb, places, is_same in (("imports", modules, _is_copy), ("reads", copies, bring.same)):
+        for file, place in places.items():
+            if Path(place).exists() and not is_same(file, Path(place)):
+                raise Refused(
+                    f"{place} is there already, and another file: rename the one that {source.name} {verb} first"
+                )
 
 
 def _lacking(notebook: Notebook) -> list[str]:
