@@ -165,12 +165,18 @@ def test_each_command(reader, tmp_path, request):
     project.run("dvc", "checkout", "--force", "--quiet")
 
     reader.section = "Share the results"
+    before_that = project.run("git", "rev-parse", "HEAD").stdout.strip()
+    reader.project = apart(project, tmp_path)
+    for command in fenced(reader.text)[:3]:
+        reader.types(f"^{re.escape(command)}$", **({"URL": "s3://bucket/path"} if "URL" in command else {}))
+    committed = project.run("git", "show").stdout
+    assert '+    "dvc[s3]' in committed and "+    url = s3://bucket/path" in committed
+    reader.project = project
+    project.run("git", "reset", "--quiet", "--hard", before_that)
+    # "For a folder leave out the first line."
     reader.types("remote add", URL=str(tmp_path / "storage"))
     reader.types("git commit")
     reader.types("git push")
-    apart(project, tmp_path).run(*shlex.split(reader.command("uv add")))
-    assert '"dvc[s3]' in project.read("pyproject.toml")
-    project.run("git", "reset", "--quiet", "--hard")
     # "Must be committed before the experiment runs": DVC asks the commit that it began with.
     project.run("dvc", "exp", "remove", "longer")
     project.run("dvc", "exp", "run", "--name", "longer", "-S", "train.epochs=25")
