@@ -144,6 +144,11 @@ def test_each_command(reader, tmp_path, request):
 
     reader.section = "Compare experiments, and take one over"
     assert ran(reader.types("--name longer")) == ["train", "evaluate"]
+    assert "epochs: 25" in project.read("params.yaml")
+    reader.types("git checkout HEAD")
+    reader.types("^uv run dvc checkout")
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    assert "up to date" in project.run("dvc", "status").stdout
     reader.types("--queue")
     reader.types("queue start")
     queue = reader.command("queue status")
