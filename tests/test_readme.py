@@ -137,8 +137,17 @@ def test_each_command(reader, tmp_path, request):
     commit(project)
 
     reader.section = "Add a notebook"
-    one_more = project.write("../more.ipynb", notebook("N: int = 3", "open('n.txt', 'w').write(str(N))"))
-    assert "notebooks/more.ipynb" in reader.types(r"pipeline add", NOTEBOOK=str(one_more))
+    on_ones_own(reader)
+    one_more = project.write("../plus.ipynb", notebook("N: int = 3", "open('n.txt', 'w').write(str(N))"))
+    assert "notebooks/plus.ipynb" in reader.types(r"pipeline add", NOTEBOOK=str(one_more))
+    commit(project)
+    reader.types(
+        "git mv", **{"notebooks/OLD.ipynb": "notebooks/plus.ipynb", "notebooks/NEW.ipynb": "notebooks/more.ipynb"}
+    )
+    # Its own name and that of its parameters' section are not those of the notebook.
+    project.write("dvc.yaml", re.sub(r"(?<=/)plus(?=\.)|(?<=, )plus(?=\])", "more", project.read("dvc.yaml")))
+    assert ran(project.run("dvc", "repro").stdout) == ["code@more", "plus"]
+    commit(project)
     many_items(reader)
     commit(project)
 
@@ -213,6 +222,26 @@ def test_each_command(reader, tmp_path, request):
     reader.section = "What belongs to whom"
     assert reader.command("uv add") == "uv add NAME"  # each dependency was added so
     assert reader.left == set()
+
+
+def on_ones_own(reader: Reader) -> None:
+    """Takes the example out of a copy of the project, and has a notebook of one's own run there."""
+    project = Workspace(reader.project.path.parent / "own", reader.project.environ)
+    shutil.copytree(reader.project.path, project.path, symlinks=True)
+    yaml = project.read("dvc.yaml")
+    project.write("dvc.yaml", re.sub(r"notebook: \[.*\]", "notebook: []", yaml[: yaml.index("\n  data_preprocess:")]))
+    project.write("params.yaml", project.read("params.yaml").partition("\nbase:")[0])
+    for file in (project.path / "data/external").iterdir():
+        file.unlink()
+    for pattern in ("^git rm", "^uv run dvc repro$", "^git commit"):
+        project.run(*shlex.split(reader.command(pattern)))
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    project.write("../mine.csv", "a\n1\n")
+    own = project.write("../own.ipynb", notebook("N: int = 3", "print(open('mine.csv').read(), N)"))
+    project.pipeline("add", str(own))
+    commit(project)
+    assert ran(project.run("dvc", "repro", "--force").stdout) == ["code@own", "own"]
+    assert project.run("git", "status", "--porcelain").stdout == ""
 
 
 def commit(project: Workspace) -> None:
@@ -346,7 +375,7 @@ def when_something_is_wrong(reader: Reader) -> None:
     seen("what dvc.yaml does not declare", project.run("dvc", "repro").stdout)
     project.run("git", "add", "notebooks/more.ipynb")
     reader.types("pipeline add", NOTEBOOK="notebooks/more.ipynb")
-    assert "does not declare" not in project.run("dvc", "repro", "--force", "more").stdout
+    assert "does not declare" not in project.run("dvc", "repro", "--force", "plus").stdout
 
     project.replace("notebooks/more.ipynb", "N: int = 3", "N: int =  3")
     project.run("git", "add", "--all")
