@@ -19,6 +19,7 @@ from test_run import wait
 SECTIONS = [
     "See it run",
     "Change a number",
+    "Change the data",
     "Add a parameter",
     "Add a notebook",
     "Compare experiments, and take one over",
@@ -127,6 +128,21 @@ def test_each_command(reader, tmp_path, request):
     assert ran(reader.types("repro")) == ["train", "evaluate"]
     assert "accuracy" in reader.types("metrics diff")
     reader.types("git commit --all")
+
+    reader.section = "Change the data"
+    data = project.read("data/external/penguins.csv").splitlines(keepends=True)
+    project.write("data/external/penguins.csv", "".join(line for line in data if line != data[1]))
+    assert ran(reader.types("^uv run dvc repro")) == ["data_preprocess", "data_load", "train", "evaluate"]
+    reader.types("git commit")
+    assert "data/external.dvc" in project.run("git", "show", "--stat").stdout
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    project.write("data/external/more.csv", "a\n1\n")
+    reader.types("dvc add")
+    commit(project)
+    project.run("git", "checkout", "--quiet", "HEAD~1")
+    assert not (project.path / "data/external/more.csv").exists()
+    project.run("git", "checkout", "--quiet", "main")
+    assert project.read("data/external/more.csv") == "a\n1\n"
 
     reader.section = "Add a parameter"
     assign = re.search(r"`(HIDDEN: int = 16)` below `# train`", reader.text)[1]
