@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from conftest import Workspace, free_port, notebook, on_path
 from test_made_project import ran
 from test_run import wait
 
+METRICS = "outputs/metrics.yaml"
 SECTIONS = [
     "See it run",
     "Change a number",
@@ -358,6 +360,20 @@ def many_at_once(reader: Reader, tmp_path: Path, slurm: dict[str, str] | None) -
     project.run("git", "checkout", "--quiet", ".dvc/config")
 
 
+def moved(project: Workspace, command: str, seen: Callable[[str, str], None]) -> None:
+    """Moves a project that has an environment of its own, as people have it, and does what the table says."""
+    environ = {name: value for name, value in project.environ.items() if name != "UV_PROJECT_ENVIRONMENT"}
+    environ["PATH"] = environ["PATH"].partition(os.pathsep)[2]
+    project = Workspace(project.path, environ)
+    for folder, word in (("a b", "Failed to spawn"), ("plain", ".venv/bin/python: not found")):
+        project.run("uv", "sync", "--quiet")
+        project.path = project.path.rename(project.path.parent / folder)
+        if os.name != "nt":
+            seen(word, project.run("uv", "run", "dvc", "status", check=False).stdout)
+        project.run(*shlex.split(command))
+    project.run("uv", "run", "dvc", "exp", "run", "--temp", "-S", "train.epochs=2")
+
+
 def when_something_is_wrong(reader: Reader) -> None:
     """Makes each thing go wrong, sees the words that the table has, and does what it says."""
     project = reader.project
@@ -419,20 +435,34 @@ def when_something_is_wrong(reader: Reader) -> None:
         project.run("dvc", "exp", "run", "--quiet", "-S", f"train.epochs={epochs}")
         commit(project)
     assert "CONFLICT" in project.run("git", "merge", "theirs", check=False).stdout
-    project.run("git", "checkout", "--ours", "params.yaml", "outputs/metrics.yaml", check=False)
-    assert "<<<<<<<" in project.read("dvc.lock")
+    conflict = project.read("params.yaml")
+    assert "<<<<<<<" in conflict and "<<<<<<<" in project.read("dvc.lock") and "<<<<<<<" in project.read(METRICS)
+    # Neither what the one nor what the other had: the results of both are wrong.
+    project.write("params.yaml", re.sub(r"(?s)<<<<<<<.*>>>>>>> theirs", "  epochs: 4", conflict))
     words.remove("dvc.lock")
-    reader.types("checkout --ours", check=False)
-    reader.types("^uv run dvc repro")
-    reader.types("git add dvc.lock")
-    project.run("git", "add", "--all")
+    reader.types("checkout HEAD dvc.lock", check=False)
+    assert ran(reader.types("^uv run dvc repro")) == ["train", "evaluate"]
+    reader.types("git add --all")
     project.run("git", "commit", "--quiet", "--no-edit")
+    assert project.run("git", "status", "--porcelain").stdout == ""
     assert "up to date" in project.run("dvc", "status").stdout
+    assert "<<<<<<<" not in project.read(METRICS)
+
+    project.write("data/external/more.csv", "a\n2\n")
+    seen("Can't remove the following unsaved files", project.run("git", "checkout", "theirs", check=False).stdout)
+    reader.types("^git checkout -$", check=False)
+    reader.types("dvc add")
+    commit(project)
+    project.run("git", "checkout", "--quiet", "theirs")
+    assert project.read("data/external/more.csv") == "a\n1\n"
+    project.run("git", "checkout", "--quiet", "main")
+    assert project.read("data/external/more.csv") == "a\n2\n"
 
     umlaut = Workspace(project.path.parent / "Müller", project.environ)
     shutil.copytree(project.path, umlaut.path, symlinks=True)
     done = umlaut.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=2", check=False)
     seen("codec can't encode", done.stdout)
+    moved(umlaut, reader.command("pipeline setup"), seen)
     seen("start it through uv", project.run(sys.executable, "-m", "pipeline", "check", check=False).stdout)
     assert reader.command("^uv run$") == "uv run"
     assert words == []
