@@ -21,9 +21,9 @@ METRICS = "outputs/metrics.yaml"
 SECTIONS = [
     "See it run",
     "Change a number",
-    "Change the data",
     "Add a parameter",
     "Add a notebook",
+    "Change the data",
     "Compare experiments, and take one over",
     "Many at once, on this machine or a cluster",
     "Share the results",

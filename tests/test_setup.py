@@ -3,7 +3,6 @@
 import collections
 import contextlib
 import http.server
-import json
 import os
 import re
 import shutil
@@ -117,31 +116,6 @@ def test_a_folder_that_is_not_there(clone, tmp_path):
         f"data: the remote `storage` ({tmp_path / 'no drive'}) is a folder that is not there: connect its drive, or say "
         f"where it is here: uv run dvc remote modify --local storage url PATH; then {AGAIN}"
     ) in setup(clone, 1)
-
-
-def test_a_folder_beside_the_project_is_found_for_other_branches_too(shared, tmp_path):
-    shutil.copytree(shared.path.parent / "store", tmp_path / "store")
-    ours = Workspace(tmp_path / "ours", shared.environ)
-    shutil.copytree(shared.path, ours.path, symlinks=True)
-    ours.run("dvc", "remote", "modify", "storage", "url", "../store")
-    ours.run("git", "commit", "--quiet", "--all", "--message", "A place beside it")
-    ours.run("git", "checkout", "--quiet", "-b", "topic")
-    ours.run("dvc", "exp", "run", "--quiet", "-S", "train.epochs=2")
-    ours.run("git", "commit", "--quiet", "--all", "--message", "Two epochs")
-    ours.run("dvc", "push", "--quiet")
-    clone = Workspace(tmp_path / "Müller penguins", ours.environ)
-    ours.run("git", "clone", "--quiet", ".", str(clone.path))
-    setup(clone)
-    assert clone.read(".dvc/config.local") == "['remote \"storage\"']\n    url = ../../store\n"
-    assert clone.run("git", "status", "--porcelain").stdout == ""
-    both = json.loads(clone.run("dvc", "plots", "diff", "origin/main", "--json").stdout)
-    assert "errors" not in both
-    for versions in both["data"].values():
-        assert sorted(name for version in versions for name in version["revisions"]) == ["origin/main", "workspace"]
-    # What a person says of their own checkout stays.
-    remote_at(clone, str(tmp_path / "store"))
-    setup(clone)
-    assert f"url = {tmp_path / 'store'}\n" in clone.read(".dvc/config.local")
 
 
 def test_what_was_never_pushed_is_named_and_the_rest_fetched(shared, clone, tmp_path):

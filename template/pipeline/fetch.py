@@ -4,7 +4,6 @@ A step of `python -m pipeline setup`, in a process of its own: DVC can be import
 """
 
 import logging
-import os
 import re
 import sys
 import threading
@@ -101,7 +100,6 @@ def _fetch() -> str:
             name = repo.config["core"].get("remote")
             if name:
                 remote = f"the remote `{name}` ({_without_secrets(repo.config['remote'][name]['url'])})"
-                keep_place(repo)
             missing, uncached = _lacking(repo)
             if missing:
                 # What an interrupted pull has left in the cache needs no network.
@@ -128,23 +126,6 @@ def _fetch() -> str:
         raise
     except Exception as error:  # of DVC's and of each store's own kinds
         raise Unfetched(_explained(remote, error)) from None
-
-
-def keep_place(repo) -> None:
-    """Repeats a relative path of the default remote in `.dvc/config.local`.
-
-    Where it compares with another revision, DVC reads `.dvc/config` from there, and takes a relative path in it from `/`.
-    """
-    from dvc.config_schema import RelPath
-
-    name = repo.config["core"].get("remote")
-    path = repo.config["remote"].get(name, {}).get("url")
-    if not isinstance(path, RelPath) or not Path(path).is_dir():
-        return
-    # DVC writes ASCII alone, and loses the file over anything else.
-    if os.path.relpath(path, repo.dvc_dir).isascii() and "url" not in repo.config.read("local")["remote"].get(name, {}):
-        with repo.config.edit("local") as local:
-            local["remote"].setdefault(name, {})["url"] = path
 
 
 def _lacking(repo) -> tuple[list, list]:

@@ -8,14 +8,13 @@ import base64
 import html
 import json
 import mimetypes
+import os
 import re
 import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-
-from pipeline.fetch import keep_place
 
 FOLDER = Path("dvc_plots")
 """Where DVC, too, puts its plots; git ignores it."""
@@ -61,10 +60,7 @@ def main(argv: list[str]) -> int:
             "### Metrics",
             _table("metrics", base, label) or "No metric differs.",
         ]
-        from dvc.repo import Repo
-
-        with Repo() as repo:
-            keep_place(repo)
+        _repeat_relative_remote()
         found = _dvc("plots", "diff", "--json", base).replace(json.dumps(base), json.dumps(label))
         plots = [*_plots(json.loads(found or "{}"))]
     except ReportError as error:
@@ -75,6 +71,28 @@ def main(argv: list[str]) -> int:
     _write("plots.md", plots)
     (FOLDER / "report.html").write_text(_page(f"Compared with {label}", [*report, *plots]), encoding="utf-8")
     return 0
+
+
+def _repeat_relative_remote() -> None:
+    """Repeats a relative path of the default remote in `.dvc/config.local`, where that has none.
+
+    Where it compares with another revision, DVC reads `.dvc/config` from there, and takes a relative path in it from `/`.
+    (Not for `setup` to do: where the team moves its folder, a person's checkout would silently keep the old one.)
+    """
+    from dvc.config_schema import RelPath
+    from dvc.repo import Repo
+
+    with Repo() as repo:
+        name = repo.config["core"].get("remote")
+        path = repo.config["remote"].get(name, {}).get("url")
+        if not isinstance(path, RelPath) or not Path(path).is_dir():
+            return
+        # DVC writes ASCII alone, and loses the file over anything else.
+        if os.path.relpath(path, repo.dvc_dir).isascii() and "url" not in repo.config.read("local")["remote"].get(
+            name, {}
+        ):
+            with repo.config.edit("local") as local:
+                local["remote"].setdefault(name, {})["url"] = path
 
 
 def _table(what: str, base: str, label: str) -> str:
