@@ -176,7 +176,7 @@ class Experiments(WorkerPlugin):
                     self.idle.append(clone)
         if status == "failed" and self.stopping.is_set():
             status = "stopped"
-        if status == "failed" and _DISK_FULL.search(error + log[-20_000:]):
+        if status == "failed" and _tells_of_full_disk(error, log):
             status, error = "unable", f"there is no room on its disk, in {self.folder}"
         return {
             "status": status,
@@ -234,8 +234,9 @@ class _Clone:
                 raise Stopped
             if answer:
                 answer = json.loads(answer)
-                if answer["error"] is None or answer["is_stages"] or not tries_left:
-                    return answer["error"]
+                error, is_stages = answer["error"], answer.get("is_stages")
+                if error is None or is_stages or not tries_left or _tells_of_full_disk(error, self.read_log()):
+                    return error
                 self._prepare()
                 continue
             code = self.process.wait()
@@ -344,6 +345,10 @@ class _Clone:
                 # Ctrl-C is for the sweep; and nobody else may have the clone before this process has ended, too.
                 **({"start_new_session": True, "pass_fds": [self.handle.fileno()]} if os.name == "posix" else {}),
             )  # fmt: skip
+
+
+def _tells_of_full_disk(error: str, log: str) -> bool:
+    return _DISK_FULL.search(error + log[-20_000:]) is not None
 
 
 def _remove(clone: Path) -> None:
