@@ -307,6 +307,30 @@ def test_an_exit_is_a_failure(bare, call, said):
     assert not (bare.path / "after").exists()
 
 
+def test_an_exit_after_which_cells_ran_names_none(bare):
+    """IPython shows it, and goes on."""
+    bare.write("leaves.py", "import sys\nsys.exit(2)\n")
+    ready(bare, "%run leaves.py", "print('after')")
+    assert bare.pipeline(*RUN, check=False).stdout == (
+        "after\nnotebooks/fit.ipynb: cell 2: called sys.exit(2): a run must reach the notebook's end\n"
+    )
+
+
+@pytest.mark.parametrize("cells", [["%nowhere"], ["%nowhere", "print('after')"]])
+def test_a_magic_that_is_not_there_is_a_failure(bare, cells):
+    """IPython says so in a line on stderr, and nowhere else."""
+    ready(bare, *cells)
+    said = "UsageError: Line magic function `%nowhere` not found."
+    done = bare.pipeline(*RUN, check=False)
+    assert done.returncode == 1 and done.stdout == f"{said}\nnotebooks/fit.ipynb: cell 2: {said}\n"
+
+
+def test_a_notebook_may_read_arguments_of_a_command(bare):
+    """As scripts that became notebooks do: of ours it must see none."""
+    ready(bare, "import sys\nprint(len(sys.argv), sys.argv[1])")
+    assert bare.pipeline(*RUN).stdout == "3 -f\n"
+
+
 def test_keys_of_mappings_keep_their_type(bare):
     """DVC's own commands stumble over such keys; a notebook must not get others in their place."""
     ready(bare, "import pathlib; pathlib.Path('got').write_text(repr(LR))")
@@ -346,6 +370,10 @@ def test_equal_runs_give_equal_files(bare):
         # An address in memory: printed, as `plt.plot(x)` shows it, and in a traceback.
         "class Own: pass\nprint(Own())\n[Own()]",
         {"source": "raise ValueError(Own())", "metadata": {"tags": ["raises-exception"]}},
+        "import pandas as pd\npd.DataFrame({'x': [Own()]})",
+        # As pandas names a styled table; a picture in SVG has a clock, and names of the same kind.
+        "import secrets\nfrom IPython.display import HTML\nname = f'T_{secrets.token_hex(3)[:5]}'\nHTML(f'<i id={name}_1>{name}</i>')",
+        "%config InlineBackend.figure_formats=['svg']\nimport matplotlib.pyplot as plt\nplt.plot([1, 2], marker='o')",
     )
     bare.pipeline(*RUN)
     first = bare.read("outputs/fit.ipynb")
@@ -356,6 +384,7 @@ def test_equal_runs_give_equal_files(bare):
     assert bare.read("outputs/fit.ipynb") == first
     assert "ipykernel_" not in first and "start_time" not in first
     assert "[<__main__.Own at 0x...>]" in first and "<__main__.Own object at 0x...>\\n" in first
+    assert "<i id=T0_1>T0</i>" in first and "<svg " in first
 
 
 def test_outputs_stand_as_they_came(bare):
@@ -364,12 +393,13 @@ def test_outputs_stand_as_they_came(bare):
         "import sys\nfrom IPython.display import display\n"
         "for name in 'ab':\n    print('err', name, file=sys.stderr, flush=True)\n    print('title', name, flush=True)\n"
         "    print('more', flush=True)\n    display(name)\n"
-        "for done in range(3): print(f'\\r{done} of 2', end='', flush=True)\nprint('\\rx\\r\\n\\r')",
+        "for done in range(3): print(f'\\r{done} of 2', end='', flush=True)\nprint('\\rx\\r\\n\\r')\n"
+        "print('y\\r\\r')",
     )
     bare.pipeline(*RUN)
     outputs = json.loads(bare.read("outputs/fit.ipynb"))["cells"][-1]["outputs"]
     assert [("".join(each.get("text", "")) or each["data"]["text/plain"][0]) for each in outputs] == [
-        "title a\nmore\n", "err a\n", "'a'", "title b\nmore\n", "err b\n", "'b'", "x\r\n\r\n",
+        "title a\nmore\n", "err a\n", "'a'", "title b\nmore\n", "err b\n", "'b'", "x\r\n\r\ny\r\n",
     ]  # fmt: skip
 
 

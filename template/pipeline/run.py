@@ -208,6 +208,8 @@ class _Run:
         """The notebook in execution, once Papermill has made it."""
         self.current = None
         """The index in it of the cell that runs."""
+        self.error = None
+        """The index of a cell that failed, and the kernel's reply."""
         self.kernel_group = None
         """The process group of the kernel."""
         self.kernel_log = ""
@@ -280,6 +282,7 @@ class _Run:
                         startup_timeout=300,
                         timeout=None,
                         on_cell_execute=run.note_current,
+                        on_cell_error=run.note_error,
                         record_timing=False,
                     ).execute(cleanup_kc=True)
 
@@ -318,6 +321,11 @@ class _Run:
         """Remembers which cell runs (a hook of nbclient's)."""
         self.current = cell_index
 
+    def note_error(self, cell, cell_index: int, execute_reply: dict) -> None:
+        """Remembers an error that the cell does not expect (a hook of nbclient's): of a wrong magic there is no output."""
+        if "raises-exception" not in cell.metadata.get("tags", []):
+            self.error = cell_index, execute_reply["content"]
+
     def save_now_and_then(self) -> None:
         """Saves the notebook as far as it got, so that a long run can be looked at."""
         if time.monotonic() - self.saved >= SAVE_EVERY:
@@ -339,7 +347,10 @@ class _Run:
             tags = cell.metadata.get("tags", [])
             for output in cell.get("outputs", []):
                 if output.output_type == "error" and "raises-exception" not in tags:
-                    return self._report_error(index, cell, output)
+                    return self._report_error(index, output.ename, output.evalue, output.traceback)
+        if self.error is not None:
+            index, reply = self.error
+            return self._report_error(index, reply["ename"], reply["evalue"], [])
         never_ran = [
             self._number(index) for index, cell in enumerate(cells)
             if cell.cell_type == "code" and cell.source.strip() and cell.execution_count is None
@@ -359,30 +370,31 @@ class _Run:
             return 1
         return 0
 
-    def _report_error(self, index: int, cell, output) -> int:
-        place = f"{self.notebook.path}: cell {self._number(index)}"
-        if output.ename == "SystemExit":
+    def _report_error(self, index: int, name: str, message: str, traceback: list[str]) -> int:
+        cell, place = self.executed.cells[index], f"{self.notebook.path}: cell {self._number(index)}"
+        if name == "SystemExit":
             never_ran = [
                 self._number(later) for later, other in enumerate(self.executed.cells)
-                if later > index and other.cell_type == "code" and other.source.strip()
+                if later > index and other.cell_type == "code" and other.source.strip() and other.execution_count is None
             ]  # fmt: skip
             print(
-                f"{place}: called sys.exit({output.evalue}){_never(never_ran)}: a run must reach the notebook's end",
+                f"{place}: called sys.exit({message}){_never(never_ran)}: a run must reach the notebook's end",
                 file=sys.stderr,
             )
             return 1
-        traceback = "\n".join(output.traceback)
-        plain = _without_colour(traceback)
+        coloured = "\n".join(traceback)
+        plain = _without_colour(coloured)
         # IPython names the cell by its count: the first frame of this cell is the line that failed.
         frame = re.search(rf"Cell In\[{cell.execution_count}\], line (\d+)", plain)
         source = cell.source.splitlines()
         line = int(frame[1]) if frame and int(frame[1]) <= len(source) else None
         # Of a syntax error IPython says where it is in a temporary file, too.
-        what = re.sub(r" \(\d+\.py, line \d+\)$", "", output.evalue)
-        print(f"{place}{f', line {line}' if line else ''}: {output.ename}: {what}", file=sys.stderr)
+        what = re.sub(r" \(\d+\.py, line \d+\)$", "", message)
+        print(f"{place}{f', line {line}' if line else ''}: {name}: {what}", file=sys.stderr)
         if line:
             print(f"    {source[line - 1].strip()}", file=sys.stderr)
-        print(f"\n{traceback if sys.stderr.isatty() else plain}", file=sys.stderr)
+        if traceback:
+            print(f"\n{coloured if sys.stderr.isatty() else plain}", file=sys.stderr)
         return 1
 
     def _where(self) -> str:
@@ -455,8 +467,12 @@ def _is_alive(process) -> bool:
     return False
 
 
+_KERNEL_CONFIG = """\
+# Its log, which would tell of the interrupt that begins each shutdown, says nothing about the notebook.
+c.Application.log_level = 50
 # A kernel takes note of `exit()` and `quit()`, runs the cells that wait already, and ends with success.
-_EXIT_IS_SYS_EXIT = "--IPKernelApp.exec_lines=get_ipython().ask_exit = __import__('sys').exit"
+c.IPKernelApp.exec_lines = ["get_ipython().ask_exit = __import__('sys').exit"]
+"""
 
 
 def _start_kernel(run: _Run, folder: str):
@@ -466,18 +482,11 @@ def _start_kernel(run: _Run, folder: str):
     from jupyter_core.utils import ensure_event_loop, run_sync
 
     ensure_event_loop(prefer_selector_loop=True)  # on Windows, ZeroMQ warns of the usual one
-    # Its log, which would tell of the interrupt that begins each shutdown, says nothing about the notebook.
+    # In a file, not in the arguments, which a notebook that parses some sees in `sys.argv`.
+    files.write(Path(folder, "profile_default", "ipython_kernel_config.py"), _KERNEL_CONFIG)
     # Without the debugger's `-Xfrozen_modules=off` of the stock kernel: nobody debugs a run, and it starts sooner.
     spec = KernelSpec(
-        argv=[
-            sys.executable,
-            "-m",
-            "ipykernel_launcher",
-            "-f",
-            "{connection_file}",
-            "--log-level=50",
-            _EXIT_IS_SYS_EXIT,
-        ],
+        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         display_name="Python 3",
         language="python",
         env={
@@ -575,7 +584,18 @@ def _joined(outputs: list) -> Iterator:
 
 def _overwritten(line: str) -> str:
     """A line as a terminal shows it in the end: a progress bar goes back to its start each time."""
-    return line[line.rfind("\r", 0, -1) + 1 :]
+    text = line.rstrip("\r")
+    return text[text.rfind("\r") + 1 :] + "\r" * (text != line)
+
+
+# An object's address in memory; `..` is where a long text of it was cut.
+_ADDRESS = re.compile(r"( at 0|\.\.)x[0-9A-Fa-f]{6,}")
+# What is drawn by lot: the name of a table that pandas has styled, and those of the parts of a picture by matplotlib, which
+# also has a clock.
+_DRAWN = {
+    "text/html": re.compile(r"\bT_[0-9a-f]{5}(?![0-9a-f])"),
+    "image/svg+xml": re.compile(r"\b[mp][0-9a-f]{10}\b|<dc:date>[^<]+"),
+}
 
 
 def _without_process(output):
@@ -589,17 +609,28 @@ def _without_process(output):
     names = "|".join(re.escape(os.path.join(folder, "ipykernel_")) for folder in folders)
 
     def shortened(text: str) -> str:
-        text = re.sub(rf"(?:{names})\d+[/\\]", "cell-", text)
-        return re.sub(r" at 0x[0-9A-Fa-f]{6,}", " at 0x...", text)
+        return _ADDRESS.sub(r"\1x...", re.sub(rf"(?:{names})\d+[/\\]", "cell-", text))
 
     output = copy.copy(output)
     if output.output_type == "stream":
         output.text = shortened(output.text)
     elif output.output_type == "error":
         output.evalue, output.traceback = shortened(output.evalue), [shortened(line) for line in output.traceback]
-    elif isinstance(text := output.data.get("text/plain"), str):
-        output.data = output.data | {"text/plain": shortened(text)}
+    else:
+        output.data = {
+            kind: _numbered(shortened(text), _DRAWN[kind]) if kind in _DRAWN else shortened(text)
+            if kind.startswith("text/") else text
+            for kind, text in output.data.items()
+        }  # fmt: skip
     return output
+
+
+def _numbered(text: str, drawn: re.Pattern) -> str:
+    """A text with numbers, in their order, for what is drawn by lot."""
+    found = {}
+    return drawn.sub(
+        lambda match: f"{re.match('<dc:date>|.', match[0])[0]}{found.setdefault(match[0], len(found))}", text
+    )
 
 
 def _without_colour(text: str) -> str:
