@@ -620,6 +620,16 @@ FIXES = {
         {"params.yaml": "train:  # mine\n  lr: 1\nother: 1\n"},
         ["params.yaml:2: added `lr: 1` to `train`"],
     ),
+    "a section with a key that the notebook lacks": (
+        {"notebook": "# train\nLR = 1", "params.yaml": "train:\n  epochs: 5\n", "dvc.yaml": DVC.replace("[train]", "[]")},
+        {"params.yaml": "train:\n  epochs: 5\n  lr: 1\n", "dvc.yaml": DVC.replace("[train]", "[train.lr]")},
+        ["params.yaml:3: added `lr: 1` to `train`", "dvc.yaml: added `train.lr` to the `params:` of stage `fit`"],
+    ),
+    "a name that is no section": (
+        {"notebook": "# train\nLR = 1", "params.yaml": "train: true\n", "dvc.yaml": DVC.replace("[train]", "[]")},
+        {"params.yaml": "train: true\n\nfit:\n  lr: 1\n", "dvc.yaml": DVC.replace("[train]", "[fit]")},
+        ["params.yaml:4: added `lr: 1` to `fit`", "dvc.yaml: added `fit` to the `params:` of stage `fit`"],
+    ),
     "an empty list": (
         {"notebook": "# train\nLR = 1", "params.yaml": "base:\n  lr: 1\n", "dvc.yaml": DVC.replace(" [train]", "  # none yet")},
         {"dvc.yaml": DVC.replace(" [train]", "  # none yet") + "    - base\n"},
@@ -737,6 +747,13 @@ AGAINST_PARAMS = {
         "LR = 1\nSTEPS = 2", "train:\n  lr: 1\nother:\n  steps: 3\n", "[train]",
         "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
         "(train): list `other` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
+    ),
+    "a section of which one value is another": (
+        "LR = 1\nSTEPS = 2\nTRAIN = 3", "base:\n  train: 3\nother:\n  lr: 5\n  steps: 2\n", "[base]",
+        "notebooks/fit.ipynb: cell 1, line 1: parameter `LR` has no key `lr` in what stage `fit` lists under `params:` "
+        "(base): list `other` under the stage's `params:`, or add `lr: 1` to `base` in params.yaml\n"
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
+        "(base): list `other` under the stage's `params:`, or add `steps: 2` to `base` in params.yaml",
     ),
     "a section with a dot, which no list can name": (
         "STEPS: int", "a.b:\n  steps: 1\n", "[]",
@@ -857,6 +874,84 @@ def test_another_stages_value_is_taken_by_nobody_but_its_own(here, capsys):
         "notebooks/boost.ipynb: cell 1, line 3: parameter `DEPTH` has no key `depth` in what stage `boost` lists under "
         "`params:` (boost): list `forest.depth` under the stage's `params:`, or add `depth: 6` to `boost` in params.yaml\n"
     )
+
+
+HEAD = (
+    "notebooks/{0}.ipynb: cell 1, line {1}: parameter `{2}` has no key `{3}` in what stage `{0}` lists under `params:` "
+)
+# The cells of `fit` and of `boost`, params.yaml, the two lists; then params.yaml after --fix, the list of `fit`, what is said.
+TWO_STAGES = {
+    "the heading's section is the other's, too": (
+        ("SEED = 1\n\n# base\nSHUFFLE = True", "SEED = 1"), "base: {seed: 1}\n", ("[base]", "[base]"),
+        "base: {seed: 1}\n", "[base]",
+        [HEAD.format("fit", 4, "SHUFFLE", "shuffle") + "(base): add `shuffle: true` to `base` in params.yaml, "
+         "or add `shuffle: true` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
+    ),
+    "the heading's section is the other's, and there is one more": (
+        ("SEED = 1\nLR = 1\n\n# base\nSHUFFLE = True", "SEED = 1"), "base: {seed: 1}\ntrain: {lr: 1}\n", ("[base, train]", "[base]"),
+        "base: {seed: 1}\ntrain: {lr: 1}\n", "[base, train]",
+        [HEAD.format("fit", 5, "SHUFFLE", "shuffle") + "(base, train): add `shuffle: true` to `base` in params.yaml, "
+         "or add `shuffle: true` to `train` in params.yaml"],
+    ),
+    "the other takes the whole file": (
+        ("SEED = 1\nLR = 1", "SEED = 1"), "base: {seed: 1}\n", ("[base]", "[{params.yaml: }]"),
+        "base: {seed: 1}\n", "[base]",
+        [HEAD.format("fit", 2, "LR", "lr") + "(base): add `lr: 1` to `base` in params.yaml, "
+         "or add `lr: 1` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
+    ),
+    "nothing listed, and the other has the heading's section": (
+        ("# train\nLR = 1", "SEED = 1"), "train: {seed: 1}\n", ("[]", "[train]"), "train: {seed: 1}\n", "[]",
+        [HEAD.format("fit", 2, "LR", "lr") + "(none): add `lr: 1` to `train` in params.yaml and list `train.lr` under the stage's "
+         "`params:`, or add `lr: 1` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
+    ),
+    "both lack it, with one default": (
+        ("SEED = 1\nLR = 1", "SEED = 1\nLR = 1"), "base: {seed: 1}\n", ("[base]", "[base]"),
+        "base: {seed: 1, lr: 1}\n", "[base]", ["params.yaml:1: added `lr: 1` to `base`"],
+    ),
+    "both lack it, with two defaults": (
+        ("SEED = 1\nLR = 1", "SEED = 1\nLR = 2"), "base: {seed: 1}\n", ("[base]", "[base]"), "base: {seed: 1}\n", "[base]",
+        [HEAD.format(name, 2, "LR", "lr") + f"(base): add `lr: {value}` to `base` in params.yaml, "
+         f"or add `lr: {value}` to `{name}` in params.yaml and list `{name}` under the stage's `params:`"
+         for name, value in (("fit", 1), ("boost", 2))],
+    ),
+    "the other lists it already, with another default": (
+        ("# train\nLR = 1", "LR = 2\nSTEPS = 3"), "train:\nboost: {steps: 3}\n", ("[train]", "[boost, train.lr]"),
+        "train:\nboost: {steps: 3}\n", "[train]",
+        [HEAD.format("fit", 2, "LR", "lr") + "(train): add `lr: 1` to `train` in params.yaml, or add `lr: 1` to `fit` in params.yaml "
+         "and list `fit` under the stage's `params:`",
+         "dvc.yaml:15: stage `boost` lists `train.lr` under `params:`, but params.yaml has no such key: add it there or take it "
+         "off the list"],
+    ),
+    "the other has it from elsewhere": (
+        ("SEED = 1\nLR = 1", "SEED = 1\nLR = 1\nSTEPS = 2"), "base: {seed: 1}\nboost: {LR: 1, steps: 2}\n", ("[base]", "[base, boost]"),
+        "base: {seed: 1}\nboost: {LR: 1, steps: 2}\n", "[base]",
+        [HEAD.format("fit", 2, "LR", "lr") + "(base): list `boost.LR` under the stage's `params:`, or add `lr: 1` to `base` in "
+         "params.yaml, or add `lr: 1` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
+    ),
+    "a section of which the other has a key with another value": (
+        ("LR = 1\nSTEPS = 3", "STEPS = 5"), "train: {lr: 1, steps: 5}\n", ("[]", "[train.steps]"),
+        "train: {lr: 1, steps: 5}\n", "[train.lr]",
+        ["dvc.yaml: added `train.lr` to the `params:` of stage `fit`",
+         HEAD.format("fit", 2, "STEPS", "steps") + "(train.lr): list `train.steps` under the stage's `params:`, "
+         "or add `steps: 3` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", TWO_STAGES)
+def test_what_another_stage_takes_in_stays_as_it_is(here, capsys, case):
+    cells, params, lists, params_after, list_after, said = TWO_STAGES[case]
+    fit = DVC[DVC.index("  fit:") :]
+    text = DVC[: DVC.index("  fit:")].replace("[fit]", "[fit, boost]") + fit + fit.replace("fit", "boost")
+    for name, cell in zip(("fit", "boost"), cells, strict=True):
+        (here / f"notebooks/{name}.ipynb").write_text(notebook(cell, "SEED, LR, STEPS, SHUFFLE"))
+    first, second = text.split("[train]")[:2]
+    (here / "params.yaml").write_text(params)
+    (here / "dvc.yaml").write_text(f"{first}{lists[0]}{second}{lists[1]}\n")
+    assert check.main(["--fix"]) == 1
+    assert capsys.readouterr().out.splitlines() == said
+    assert (here / "params.yaml").read_text() == params_after
+    assert (here / "dvc.yaml").read_text() == f"{first}{list_after}{second}{lists[1]}\n"
 
 
 @pytest.mark.parametrize(

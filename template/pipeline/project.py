@@ -4,6 +4,7 @@ Knows nothing of kernels. Does not import DVC, which takes a second: the few rul
 those of https://doc.dvc.org/user-guide/project-structure/dvcyaml-files, and tests hold them against DVC itself.
 """
 
+import contextlib
 import functools
 import itertools
 import json
@@ -20,7 +21,7 @@ from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from pipeline import edits
-from pipeline.notebook import NOT_LITERAL, Notebook, Parameter, contradiction
+from pipeline.notebook import NOT_LITERAL, Notebook, NotebookError, Parameter, contradiction, read
 
 PARAMS_FILE = "params.yaml"
 PIPELINE_FILE = "dvc.yaml"
@@ -109,7 +110,7 @@ class Project:
 
     def __init__(self, root: str | Path = "."):
         self.root = Path(root)
-        self._files = {}
+        self._files, self._lacks = {}, {}
 
     def stages(self) -> Iterator[Stage]:
         """All stages of dvc.yaml, in its order.
@@ -246,60 +247,92 @@ class Project:
 
         A key of its name that is there already, and a new one in a section that the stage lists: in the one that the
         comment above the parameter names, where there are several. The first alone only where the notebook then runs with
-        its own value, in a section that it has all of; or where there is no room for the second, and no other stage has the
-        key: what another stage takes is changed for that one.
+        its own values, in a section that it has all of; or where there is no room for the second, and no other stage has
+        what it takes in: what another stage takes is changed for that one. The second alone only where it suits each other
+        stage that it comes to; else the stage's own section is a way, too.
         """
         data = self.load(PARAMS_FILE)
         names = {own.key: own for own in notebook.parameters}
         given = {str(keys[-1]).lower() for _, keys, _ in self._given(stage, names, [])}
         listed = {entry for file, entry in _entries(stage) if file == PARAMS_FILE}
-        there, is_own, is_free = [], True, True
+
+        def is_own(paths: list[tuple]) -> bool:
+            return all(repr(_at(data, path)) == repr(names[str(path[-1]).lower()].default) for path in paths)
+
+        def is_free(paths: list[tuple]) -> bool:
+            return not any(self._takers(path, stage) for path in paths)
+
+        def taken_in(keys: tuple) -> tuple[str, list[tuple]]:
+            """The entry that gives a key, and the keys that are there and come with it: its whole section where that fits."""
+            if len(keys) == 2 and str(keys[0]).lower() not in names:
+                inner = [(keys[0], key) for key in data.get(keys[0]) or ()]
+                # A section that has one more key of those that the stage gets would give that twice.
+                fits = {str(path[-1]).lower() for path in inner} <= names.keys() - given
+                if fits and (is_own(inner) or is_free(inner)):
+                    return keys[0], inner
+            return ".".join(map(str, keys)), [keys]
+
+        there, paths = [], []
         for keys in self.keys():
             if str(keys[-1]).lower() != parameter.key or "." in str(keys[0]):  # a dot leads to a key below, for DVC
                 continue
-            beside = {str(key).lower() for key in data[keys[0]]} if len(keys) == 2 else set()
-            # A section that has one more key of those that the stage gets would give that twice.
-            whole = beside and beside <= names.keys() and not beside & given
-            cure = Cure(keys, True, keys[0] if whole else ".".join(map(str, keys)))
-            if cure.entry in listed:
-                continue
-            there.append(cure)
-            is_own &= repr(_at(data, keys)) == repr(parameter.default)
-            is_free &= not self._is_anothers(keys, stage)
+            entry, inner = taken_in(keys)
+            if entry not in listed:
+                there.append(Cure(keys, True, entry))
+                paths += inner
         taken = [cure.keys for cure in there]
-        sections = self._sections(parameter, stage, data)
+        sections = self._sections(parameter, stage)
         new = [
             Cure((*keys, parameter.key), False, entry)
             for keys, entry in sections.items()
             if (*keys, parameter.key) not in taken
         ]
-        if there and not new and (is_own or is_free):
+        if there and not new and (is_own(paths) or is_free(paths)):
             return there
         # The list of a `foreach` or `matrix` stage is that of all its items.
-        if len(there) == 1 and is_own and there[0].entry == there[0].keys[0] and "@" not in stage.name:
+        if len(there) == 1 and is_own(paths) and there[0].entry == there[0].keys[0] and "@" not in stage.name:
             return there
-        if not new:
-            # A section of a parameter's name could be taken for the parameter; one that has the key is among the ways.
-            options = (parameter.section, stage.keys[1], f"{stage.keys[1]}_parameters")
-            own = names.keys() | {cure.keys[0] for cure in there}
-            name = next(each for each in options if each and each not in own)
-            new = [Cure((name, parameter.key), False, name)]
+        # A section of a parameter's name could be taken for the parameter; one that has the key is among the ways.
+        not_here = names.keys() | {cure.keys[0] for cure in there + new}
+        for name in dict.fromkeys((parameter.section, stage.keys[1], f"{stage.keys[1]}_parameters")):
+            if len(new) > 1 or (new and self._suits(new[0].keys, parameter, stage)):
+                break
+            if name and name not in not_here and isinstance(data.get(name), dict | None):
+                new.append(Cure((name, parameter.key), False, taken_in((name, parameter.key))[0]))
         return there + new
 
-    def _is_anothers(self, keys: tuple, stage: Stage) -> bool:
-        """Whether a key of params.yaml is given to another stage."""
+    def _takers(self, keys: tuple, stage: Stage) -> list[Stage]:
+        """The other stages that a key of params.yaml is given to, alone or with all that is around it."""
         path = list(map(str, keys))
         entries = {".".join(path[:length]) for length in range(1, len(path) + 1)} | {None}
-        return any(
-            file == PARAMS_FILE and entry in entries
+        return [
+            other
             for other in self.stages()
-            if other.keys[1] != stage.keys[1]
-            for file, entry in _entries(other)
+            if other.name != stage.name
+            and any(file == PARAMS_FILE and entry in entries for file, entry in _entries(other))
+        ]
+
+    def _suits(self, keys: tuple, parameter: Parameter, stage: Stage) -> bool:
+        """Whether each other stage that a new key would come to lacks it, too, and has the same default for it."""
+        return all(
+            parameter.key in (lacks := self._lacking(other))
+            and repr(lacks[parameter.key].default) == repr(parameter.default)
+            for other in self._takers(keys, stage)
         )
 
-    def _sections(self, parameter: Parameter, stage: Stage, data: dict) -> dict[tuple, str | None]:
+    def _lacking(self, stage: Stage) -> dict[str, Parameter]:
+        """The parameters that a stage lacks, by their keys; none where it runs no notebook that can be read."""
+        if stage.name not in self._lacks:
+            call, self._lacks[stage.name] = stage.calls("run"), {}
+            with contextlib.suppress(NotebookError, ProjectError):
+                names = {own.key: own for own in read(self.root / call[0]).parameters} if call else {}
+                given = {str(keys[-1]).lower() for _, keys, _ in self._given(stage, names, [])}
+                self._lacks[stage.name] = {key: own for key, own in names.items() if key not in given}
+        return self._lacks[stage.name]
+
+    def _sections(self, parameter: Parameter, stage: Stage) -> dict[tuple, str | None]:
         """Where in params.yaml the stage's list has room for a new key, and what the list would lack then."""
-        sections = {}
+        data, sections = self.load(PARAMS_FILE), {}
         for file, entry in _entries(stage):
             if file != PARAMS_FILE:
                 continue
@@ -315,7 +348,8 @@ class Project:
                 else:  # a single key: a sibling of it would have to be listed, too
                     sections.setdefault(keys[:-1], ".".join((*keys[:-1], parameter.key)))
         named = (parameter.section,)
-        return {named: sections[named]} if named in sections else sections
+        suits = named in sections and self._suits((*named, parameter.key), parameter, stage)
+        return {named: sections[named]} if suits else sections
 
     def _given(
         self, stage: Stage, parameters: dict[str, Parameter], problems: list[str]
