@@ -630,6 +630,11 @@ FIXES = {
         {"params.yaml": "train: true\n\nfit:\n  lr: 1\n", "dvc.yaml": DVC.replace("[train]", "[fit]")},
         ["params.yaml:4: added `lr: 1` to `fit`", "dvc.yaml: added `fit` to the `params:` of stage `fit`"],
     ),
+    "a parameter that looks like an empty section": (
+        {"notebook": "TRAIN = None\nLR = 1", "params.yaml": "train:\n", "dvc.yaml": DVC},
+        {"params.yaml": "train:\nlr: 1\n", "dvc.yaml": DVC.replace("[train]", "[train, lr]")},
+        ["params.yaml:2: added `lr: 1`", "dvc.yaml: added `lr` to the `params:` of stage `fit`"],
+    ),
     "an empty list": (
         {"notebook": "# train\nLR = 1", "params.yaml": "base:\n  lr: 1\n", "dvc.yaml": DVC.replace(" [train]", "  # none yet")},
         {"dvc.yaml": DVC.replace(" [train]", "  # none yet") + "    - base\n"},

@@ -281,7 +281,7 @@ class Project:
                 there.append(Cure(keys, True, entry))
                 paths += inner
         taken = [cure.keys for cure in there]
-        sections = self._sections(parameter, stage)
+        sections = self._sections(parameter, stage, names)
         new = [
             Cure((*keys, parameter.key), False, entry)
             for keys, entry in sections.items()
@@ -330,7 +330,9 @@ class Project:
                 self._lacks[stage.name] = {key: own for key, own in names.items() if key not in given}
         return self._lacks[stage.name]
 
-    def _sections(self, parameter: Parameter, stage: Stage) -> dict[tuple, str | None]:
+    def _sections(
+        self, parameter: Parameter, stage: Stage, parameters: dict[str, Parameter]
+    ) -> dict[tuple, str | None]:
         """Where in params.yaml the stage's list has room for a new key, and what the list would lack then."""
         data, sections = self.load(PARAMS_FILE), {}
         for file, entry in _entries(stage):
@@ -343,7 +345,8 @@ class Project:
                     value = _at(data, keys)
                 except LookupError:
                     value = None
-                if value is None or isinstance(value, dict):
+                # What has a parameter's name is that parameter, not a section.
+                if isinstance(value, dict | None) and keys[-1].lower() not in parameters:
                     sections[keys] = None
                 else:  # a single key: a sibling of it would have to be listed, too
                     sections.setdefault(keys[:-1], ".".join((*keys[:-1], parameter.key)))
