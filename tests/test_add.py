@@ -3,6 +3,7 @@
 import ast
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -876,6 +877,21 @@ def test_a_stage_is_brought_up_to_date(project):
     # Undone with git.
     project.run("git", "checkout", "--", "params.yaml", "dvc.yaml")
     assert "more.txt" not in project.read("dvc.yaml")
+
+
+def test_what_is_lifted_keeps_its_value_beside_another_stages(project, tmp_path):
+    """Of the name of a key that another stage has, with another value, and where the stage has no parameter yet."""
+    rate = re.search(r"^  rate: (.*)$", project.read("params.yaml"), re.MULTILINE)[1]
+    (tmp_path / "other.ipynb").write_text(
+        untagged("def fit(rate=1, seed=2):\n    print(rate, seed)\n\nfit(rate=9, seed=5)")
+    )
+    said = project.pipeline("add", str(tmp_path / "other.ipynb")).stdout
+    assert "`--lift rate,seed` makes them so" in said
+    project.run("git", "add", "--all")
+    said = project.pipeline("add", "notebooks/other.ipynb", "--lift", "rate,seed").stdout
+    assert "\n9 5\n" in said and "added `rate: 9` to `other`" in said and "added `seed: 5` to `other`" in said
+    assert stage(project, "other")["params"] == ["other"] and f"  rate: {rate}\n" in project.read("params.yaml")
+    assert project.pipeline("check").stdout == ""
 
 
 def test_a_notebook_is_asked_for_where_it_would_be_written(project):

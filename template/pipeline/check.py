@@ -8,6 +8,7 @@ import contextlib
 import hashlib
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -240,11 +241,13 @@ def _changes(wanted: set[str], notebooks: _Notebooks, tried: set, own_values: bo
             for parameter in given.missing:
                 cures = project.cures(parameter, stage, notebook)
                 if own_values:
-                    cures = [cure for cure in cures if not cure.is_there] or cures
+                    # The one whose key has just been written, and whose entry is the next change.
+                    begun = [cure for cure in cures if (stage.name, replace(cure, is_there=False)) in tried]
+                    cures = begun or [cure for cure in cures if not cure.is_there] or cures
                 # A key that nobody takes may be its old name, whose value a new one would not have.
                 has_value = parameter.default is not NOT_LITERAL and not given.surplus
                 # The list of a `foreach` or `matrix` stage is that of all its items, of which one may lack the key.
-                is_shared = "@" in stage.name and cures[0].entry
+                is_shared = "@" in stage.name and any(cure.entry for cure in cures)
                 if len(cures) == 1 and (cures[0].is_there or has_value) and not is_shared:
                     yield from _tried(tried, _cured, stage, cures[0], parameter)
     except ProjectError:

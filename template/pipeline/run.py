@@ -281,6 +281,8 @@ class _Run:
                         stderr_file=None if terminal else sys.stderr,
                         startup_timeout=300,
                         timeout=None,
+                        # What a cell prints may take longer to come than the cell took to print it.
+                        iopub_timeout=3600,
                         on_cell_execute=run.note_current,
                         on_cell_error=run.note_error,
                         record_timing=False,
