@@ -210,6 +210,24 @@ PATHS = {
     ),
     "absolute": ("read('ABS/up/c.csv')", "read('data/external/c.csv')", {"../up/c.csv": "c.csv"}, {"c.csv"}, set()),
     "a shell line": ("!head -3 a.csv", "!head -3 data/external/a.csv", {"a.csv": "a.csv"}, {"a.csv"}, set()),
+    "a result in a shell line": (
+        "OUT = 'raw/b.csv'\ndf.to_csv(OUT)\ndf.to_csv('../up/c.csv')\n!head ./raw/b.csv ../up/c.csv\n!cp raw/b.csv raw/a.csv",
+        "OUT = 'raw/b.csv'\ndf.to_csv(OUT)\ndf.to_csv('outputs/c.csv')\n!head ./raw/b.csv outputs/c.csv\n!cp raw/b.csv raw/a.csv",
+        {}, set(), {"raw/b.csv", "outputs/c.csv"},
+    ),
+    "what lies in a folder of results, in a shell line": (
+        "os.makedirs('img', exist_ok=True)\nfor n in range(3): fig.savefig(f'img/{n}.png')\n!ls img/*.png img/1.png", None, {}, set(), set(),
+    ),
+    "what a shell line writes": (
+        "!head a.csv > raw/b.csv\n!curl -sLo raw/a.csv https://example.com/a.csv\nread('raw/b.csv')\n!wc a.csv > ../up/c.csv 2>&1",
+        "!head data/external/a.csv > raw/b.csv\n!curl -sLo raw/a.csv https://example.com/a.csv\nread('raw/b.csv')\n"
+        "!wc data/external/a.csv > outputs/c.csv 2>&1",
+        {"a.csv": "a.csv"}, {"a.csv"}, {"raw/b.csv"},
+    ),
+    "an option that is of another program": (
+        "!curl -O https://example.com/b.zip && unzip -o a.csv", "!curl -O https://example.com/b.zip && unzip -o data/external/a.csv",
+        {"a.csv": "a.csv"}, {"a.csv"}, set(),
+    ),
     "one name from two folders": (
         "read('a.csv'); read('../up/a.csv')", "read('data/external/a.csv'); read('data/external/up_a.csv')",
         {"a.csv": "a.csv", "../up/a.csv": "up_a.csv"}, {"a.csv", "up_a.csv"}, set(),

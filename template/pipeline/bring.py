@@ -36,6 +36,12 @@ _ASKS = re.compile(r"exists|isfile|isdir|is_file|is_dir|connect")
 _OPENS = ("open", "File", "ZipFile", "TarFile", "HDFStore", "memmap")
 # Programs of shell lines that make files.
 _MAKES = re.compile(r"\b(wget|curl|gdown|kaggle|unzip|tar|gunzip|cp|mv|git|aws|gsutil|writefile)\b|>")
+# A word of a shell line, and the file that one writes: `> FILE`, `curl -o FILE`, but not `unzip -o ARCHIVE`; `cp ... FILE`.
+_WORD = r"[^\s\"'`;|&<>()=,]+"
+_SHELL_WRITES = re.compile(
+    r"(?:(?<![^\s\d&])>>?|\bcurl\b(?:(?!&&)[^|;])*?\s(?:-\w*o|--output)\b|\b(?:wget|gdown)\b(?:(?!&&)[^|;])*?\s-\w*O\b"
+    rf"|^%%writefile(?:\s+-a\b)?|\b(?:cp|mv)\s[^|;&]*\s(?=\S+\s*$))\s*[\"']?({_WORD})"
+)
 _PATHS = ("Path", "PurePath", "join", "joinpath")
 _SKIPPED = {".git", ".dvc", ".venv", "venv", "__pycache__", ".ipynb_checkpoints", "node_modules", ".pytest_cache"}
 _URL = re.compile(r"[a-zA-Z][\w+.-]+://")
@@ -111,11 +117,11 @@ def brought(
             follow(use.cell, use.node, "", new)
 
     uses, missing, as_they_are = [*_uses(notebook)], set(), []
-    written = _written(uses)
+    written = {**_written_by_shell(notebook, uses), **_written(uses)}
     results = _results_folders(uses, written)
     no_inputs = {*written, *(head.value for head in results)}
     # What is named where a shell line makes a file, as in `!wget URL/a.csv`, will be there.
-    shell = "\n".join(line for line in _shell_lines(notebook) if _MAKES.search(line))
+    shell = "\n".join(line for _, line in _shell_lines(notebook) if _MAKES.search(line))
 
     def made(path: str) -> bool:
         return bool(re.search(rf"(?<![\w.-]){re.escape(path.rpartition('/')[2])}(?![\w.-])", shell))
@@ -123,16 +129,19 @@ def brought(
     inputs = [use for use in uses if use.path not in written and use.head not in results and use.looks_like_path]
     there = [(places.find(use.head.value), found) for use in inputs if (found := places.find(use.path))]
     places.give_folders_a_place([found for both in there for found in both if found])
+    moved = {path: _in_project(path, places) for path in written}
     for use in uses:
         if use.path in written or use.head in results:
             if use.head in results:
                 new_head = _place_of_result(replace(use, path=use.head.value), uses, written, places)
+                moved[use.head.value] = new_head
                 new = new_head.rstrip("/") + use.path.removeprefix(use.head.value.rstrip("/"))
                 follow(use.head_cell, use.head, use.head.value, new_head)
             else:
                 new = _place_of_result(use, uses, written, places)
                 is_literal = use.head.value == use.path
                 follow(*((use.head_cell, use.head) if is_literal else (use.cell, use.node)), use.path, new)
+            moved[use.path] = new
             # Not what the code only begins to tell, as `model_{epoch}.keras`, nor the folder of what is written.
             if written.get(use.path) == "write" and not re.search(r"[{}%*]", new) and not _is_hidden(new):
                 result.outputs.add(PurePosixPath(new).as_posix())  # without `./`
@@ -174,7 +183,7 @@ def brought(
             result.notes.append(
                 f"{notebook.place(cell, line)}: changes the folder: take that out, and write paths from the project's root"
             )
-        source = places.with_shell_lines_followed(cell)
+        source = places.with_shell_lines_followed(cell, moved)
         for _, (node, text) in sorted(edits.get(cell.number, {}).items(), reverse=True):
             source = replaced(source, node, text)
         if source != cell.source:
@@ -334,22 +343,31 @@ class _Places:
             ):
                 self.result.copies[file] = f"{new}/{below.as_posix()}"
 
-    def with_shell_lines_followed(self, cell: Cell) -> str:
-        """`!head data.csv`: the words of shell lines and magics that are files follow, too."""
+    def with_shell_lines_followed(self, cell: Cell, moved: Mapping[str, str]) -> str:
+        """`!head data.csv`: the words of shell lines and magics that are files follow, too.
+
+        Args:
+            moved: where the notebook's results and their folders go. No word of them is an input.
+        """
         if cell.type != "code" or cell.python[0] == cell.source and not cell.source.startswith("%%"):
             return cell.source
         lines, plain = cell.source.split("\n"), cell.python[0].split("\n")
         for index, line in enumerate(lines):
             if line == plain[index] and cell.tree is not None:
                 continue
-            for word in sorted({*re.findall(r"[^\s\"'`;|&<>()=,]+", line)}, key=len, reverse=True):
-                found = self.find(word) if _EXTENSION.search(word) or "/" in word else None
-                if found is None or found.source.suffix in (".py", ".ipynb"):
+            for word in sorted({*re.findall(_WORD, line)}, key=len, reverse=True):
+                if not (_EXTENSION.search(word) or "/" in word):
                     continue
-                new = self.destination(found)
-                self.copy(found, new, ())
-                self.result.inputs.add(new)
-                lines[index] = re.sub(rf"(?<![\w./-]){re.escape(word)}(?![\w./-])", new + found.tail, lines[index])
+                new = _place_below(word, moved)
+                if new is None:
+                    found = self.find(word)
+                    if found is None or found.source.suffix in (".py", ".ipynb"):
+                        continue
+                    new = self.destination(found)
+                    self.copy(found, new, moved)
+                    self.result.inputs.add(new)
+                    new += found.tail
+                lines[index] = re.sub(rf"(?<![\w./-]){re.escape(word)}(?![\w./-])", lambda _: new, lines[index])  # noqa: B023
         return "\n".join(lines)
 
 
@@ -397,6 +415,27 @@ def _written(uses: list[_Use]) -> dict[str, str]:
     }  # fmt: skip
 
 
+def _written_by_shell(notebook: Notebook, uses: list[_Use]) -> dict[str, str]:
+    """The files that shell lines write, and that no cell above reads, each with its role."""
+    return {
+        path: "write"
+        for cell, line in _shell_lines(notebook) for path in _SHELL_WRITES.findall(line)
+        if _EXTENSION.search(path) and not path.endswith((".py", ".ipynb"))
+        and not any(use.path == path and use.role == "read" and use.cell.number < cell.number for use in uses)
+    }  # fmt: skip
+
+
+def _place_below(path: str, moved: Mapping[str, str]) -> str | None:
+    """Where a path goes with the innermost of these, if it is one or lies in one."""
+    normal = posixpath.normpath(path)
+    for old in sorted(moved, key=len, reverse=True):
+        folder = posixpath.normpath(old)
+        if normal == folder or normal.startswith(f"{folder}/"):
+            rest = normal.removeprefix(folder)
+            return path if posixpath.normpath(moved[old]) == folder else posixpath.normpath(moved[old]) + rest
+    return None
+
+
 # What a word begins with in the name of a folder of results, or in the one that the code gives it.
 _RESULTS_NAME = re.compile(
     r"(?<![a-z])(out|result|save|fig|plot|model|log|checkpoint|ckpt|export|report)", re.IGNORECASE
@@ -433,18 +472,25 @@ def _results_folders(uses: list[_Use], written: dict[str, str]) -> set[ast.expr]
 
 def _place_of_result(use: _Use, uses: list[_Use], written: dict[str, str], places: _Places) -> str:
     """Where a result goes: out of the way of the inputs, and not out of the project."""
-    path, slash = Path(use.path), "/" if use.path.endswith("/") else ""
-    if use.path.startswith(("/tmp/", "/dev/")) or _is_hidden(use.path):
-        return use.path
-    if path.is_absolute() or use.path.startswith(("~", "..")):
-        target = (places.origin / path.expanduser()).resolve()
-        inside = target.is_relative_to(places.root)
-        outside = RESULTS if path.name == RESULTS else f"{RESULTS}/{path.name}"
-        return (target.relative_to(places.root).as_posix() if inside else outside) + slash
     reads_below = any(other.head is use.head and other.path not in written for other in uses)
-    if use.head.value != use.path and reads_below and places.find(use.head.value):
-        return f"{WRITTEN_BESIDE_INPUTS}/{path.name}"
-    return use.path
+    if not _leads_out(use.path) and use.head.value != use.path and reads_below and places.find(use.head.value):
+        return f"{WRITTEN_BESIDE_INPUTS}/{Path(use.path).name}"
+    return _in_project(use.path, places)
+
+
+def _in_project(text: str, places: _Places) -> str:
+    """The path of a result, or one below outputs where that leads out of the project."""
+    if not _leads_out(text) or text.startswith(("/tmp/", "/dev/")) or _is_hidden(text):
+        return text
+    path, slash = Path(text), "/" if text.endswith("/") else ""
+    target = (places.origin / path.expanduser()).resolve()
+    inside = target.is_relative_to(places.root)
+    outside = RESULTS if path.name == RESULTS else f"{RESULTS}/{path.name}"
+    return (target.relative_to(places.root).as_posix() if inside else outside) + slash
+
+
+def _leads_out(path: str) -> bool:
+    return path.startswith(("/", "~", "..")) or Path(path).is_absolute() or _is_hidden(path)
 
 
 def _is_hidden(path: str) -> bool:
@@ -457,13 +503,15 @@ def _may_be_missing(path: str) -> bool:
     return bool(_EXTENSION.search(path) or path.startswith(("/", "~"))) and not _URL.match(path) and "\n" not in path
 
 
-def _shell_lines(notebook: Notebook) -> Iterator[str]:
+def _shell_lines(notebook: Notebook) -> Iterator[tuple[Cell, str]]:
     """The lines of code cells that are not Python: shell lines, magics, and what a cell magic is about."""
     for cell in notebook.cells:
         if cell.type == "code":
             plain = cell.python[0].split("\n")
             yield from (
-                line for row, line in enumerate(cell.source.split("\n")) if cell.tree is None or line != plain[row]
+                (cell, line)
+                for row, line in enumerate(cell.source.split("\n"))
+                if cell.tree is None or line != plain[row]
             )
 
 
