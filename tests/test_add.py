@@ -435,6 +435,22 @@ MADE = {
         "read('other.csv')", "read('data/external/other.csv')", {"data/external/other.csv"},
         ["`other.csv` differs from the result of stage `prep`: copied; to read that one, write `other.csv` in place of `data/external/other.csv`"],
     ),
+    "another content below a name": (
+        "R = Path('raw')\nread(R / 'b.csv')\nread(R / 'old.csv')\nO = R / 'old.csv'\nread(O)",
+        "R = Path('data/external/raw')\nread(R / 'b.csv')\nread(R / 'old.csv')\nO = R / 'old.csv'\nread(O)",
+        {"data/external/raw/b.csv", "data/external/raw/old.csv"},
+        ["`raw/old.csv` differs from the result of stage `prep`: copied; to read that one, write `Path(\"raw/old.csv\")` in place of "
+         "`R / 'old.csv'`",
+         "`raw/old.csv` differs from the result of stage `prep`: copied; to read that one, write `raw/old.csv` in place of `O`"],
+    ),
+    "a folder of results": (
+        "R = Path('tables')\nlist((R / 'all').glob('*.csv'))", None, {"tables/all"}, ["`tables/all` is the result of stage `prep`: read from there"],
+    ),
+    "a folder of other results": (
+        "glob('mixed/*.csv')", "glob('data/external/mixed/*.csv')", {"data/external/mixed"},
+        ["`mixed/*.csv` differs from the result of stage `prep`: copied; to read that one, write `mixed/*.csv` in place of "
+         "`data/external/mixed/*.csv`"],
+    ),
     "not in the project": (
         "read('lost.csv')", "read('data/external/lost.csv')", {"data/external/lost.csv"},
         ["`lost.csv` cannot be compared with the result of stage `prep`: copied; to read that one, write `lost.csv` in place of "
@@ -445,23 +461,27 @@ MADE = {
 
 @pytest.mark.parametrize("case", MADE)
 def test_the_result_of_a_stage_is_read_where_it_is(tmp_path, case):
-    same = ("clean.csv", "parts/1.csv", "parts/2.csv", "raw/made.csv")
-    for name in (*same, "raw/b.csv", "data/moved.csv", "other.csv", "lost.csv"):
+    same = ("clean.csv", "parts/1.csv", "parts/2.csv", "raw/made.csv", "tables/all/1.csv", "tables/all/2.csv")
+    for name in (*same, "raw/b.csv", "raw/old.csv", "mixed/1.csv", "data/moved.csv", "other.csv", "lost.csv"):
         (tmp_path / "work" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "work" / name).write_text(name)
     for name in (*same, "gone.csv"):
         (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / "project" / name).write_text(name)
-    (tmp_path / "project/other.csv").write_text("another")
+    for name in ("other.csv", "raw/old.csv", "mixed/1.csv"):
+        (tmp_path / "project" / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / "project" / name).write_text("another")
     (tmp_path / "project/data/processed").mkdir(parents=True)
     (tmp_path / "project/data/processed/moved.csv").write_text("data/moved.csv")
-    made = dict.fromkeys(["clean.csv", "gone.csv", "lost.csv", "other.csv", "raw/made.csv"], "prep")
+    made = dict.fromkeys(["clean.csv", "gone.csv", "lost.csv", "other.csv", "raw/made.csv", "raw/old.csv"], "prep")
+    made |= dict.fromkeys(["tables/all/1.csv", "tables/all/2.csv", "mixed/1.csv"], "prep")
     made |= dict.fromkeys(["parts", "data/processed/moved.csv"], "split")
     source, expected, inputs, notes = MADE[case]
     found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "work", tmp_path / "project", made)
     assert found.notebook.cells[0].source == (source if expected is None else expected)
     assert found.inputs == inputs
-    assert sorted(found.copies.values()) == sorted(path for path in inputs if path.startswith("data/external/"))
+    copies = {place.removesuffix("/1.csv") for place in found.copies.values()}
+    assert copies == {path for path in inputs if path.startswith("data/external/")}
     assert found.notes == [f"x.ipynb: cell 1: {note}" for note in notes]
 
 

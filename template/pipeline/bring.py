@@ -160,18 +160,18 @@ def brought(
             continue
         # It begins with the notebook's own folder, or is the one of its files there that a stage makes.
         if head is None or not found.source.is_relative_to(head.source):
-            new = places.destination(found)
+            new, new_head = places.destination(found), None
             if PurePosixPath(new) == PurePosixPath(use.path):
                 as_they_are.append(use)
             else:
                 follow_whole(use, new + found.tail)
         else:
-            new_head = places.destination(head)
-            new = new_head + found.source.as_posix().removeprefix(head.source.as_posix())
-            follow(use.head_cell, use.head, use.head.value, new_head + head.tail)
+            new_head = places.destination(head) + head.tail
+            new = places.destination(head) + found.source.as_posix().removeprefix(head.source.as_posix())
+            follow(use.head_cell, use.head, use.head.value, new_head)
         places.copy(found, new, no_inputs)
         result.inputs.add(new)
-        if note := places.note_on_result(use.path, found, new):
+        if note := places.note_on_result(use, found, new, new_head):
             result.notes.append(f"{notebook.place(use.cell)}: {note}")
     for use in as_they_are:
         if (use.head.lineno, use.head.col_offset) in edits.get(use.head_cell.number, {}):
@@ -225,30 +225,49 @@ class _Places:
 
         That is a stage's result, where the file beside the notebook is the same, or there is none.
         """
-        found, made = self._beside(text), self._made(text)
+        found = self._beside(text)
+        made = self._made(text, found)
         if made and (same(found.source, self.root / made) if found else made == posixpath.normpath(text)):
             return _Found(self.root / made, found.tail if found else "")
         return found
 
-    def _made(self, text: str) -> str | None:
-        """The stage's result of this path; or of this name: `data/clean.csv` may have gone to data/processed."""
+    def _made(self, text: str, found: _Found | None) -> str | None:
+        """The stage's result of this path; or of this name: `data/clean.csv` may have gone to data/processed.
+
+        Or the folder that holds results, where one of them lies beside the notebook, too.
+        """
         path = posixpath.normpath(_without_pattern(text)[0])
         if any(path == out or path.startswith(f"{out}/") for out in self.made_by_stages):
+            return path
+        below = [out.removeprefix(f"{path}/") for out in self.made_by_stages if out.startswith(f"{path}/")]
+        if found and any((found.source / inner).exists() for inner in below):
             return path
         name = path.rpartition("/")[2]
         return next((out for out in self.made_by_stages if out.rpartition("/")[2] == name and "." in name), None)
 
-    def note_on_result(self, text: str, found: _Found, new: str) -> str:
-        """What is to be said where a stage makes what the notebook reads, or makes another file of that name."""
-        made = self._made(text)
+    def note_on_result(self, use: _Use, found: _Found, new: str, new_head: str | None) -> str:
+        """What is to be said where a stage makes what the notebook reads, or makes another file of that name.
+
+        Args:
+            new_head: what the path begins with now, where that is not all that was replaced.
+        """
+        text, made = use.path, self._made(use.path, found)
         if made is None or self.origin.is_relative_to(self.root):
             return ""
-        stage = next(stage for out, stage in self.made_by_stages.items() if made == out or made.startswith(f"{out}/"))
+        stage = next(
+            stage for out, stage in self.made_by_stages.items()
+            if made == out or made.startswith(f"{out}/") or out.startswith(f"{made}/")
+        )  # fmt: skip
         there = self.root / made
         if found.source == there:
             return f"`{made}` is the result of stage `{stage}`: read from there"
         differs = "differs from" if there.exists() else "cannot be compared with"
-        return f"`{text}` {differs} the result of stage `{stage}`: copied; to read that one, write `{made}` in place of `{new}`"
+        old, instead = new + found.tail, made + found.tail
+        if new_head is not None and use.head.value != text:  # the code that names it stays
+            old = _with_head(use, new_head)
+            if not isinstance(use.node, ast.Name):
+                instead = f'Path("{made}")' if _is_path_object(use.node) else f'"{instead}"'
+        return f"`{text}` {differs} the result of stage `{stage}`: copied; to read that one, write `{instead}` in place of `{old}`"
 
     def _beside(self, text: str) -> _Found | None:
         if not text.strip() or "\n" in text or len(text) > 400 or _URL.match(text):
@@ -520,6 +539,13 @@ def _quoted(text: str, cell: Cell, node: ast.expr) -> str:
     source = ast.get_source_segment(cell.source, node) or ""
     quote = "'" if "'" in source and '"' not in source else '"'
     return quote + text.replace("\\", "\\\\").replace(quote, "\\" + quote) + quote
+
+
+def _with_head(use: _Use, new_head: str) -> str:
+    """The code of a path as it is when the literal that it begins with is another, which may stand elsewhere."""
+    code = ast.get_source_segment(use.cell.python[0], use.node)
+    head = ast.get_source_segment(use.head_cell.source, use.head)
+    return code.replace(head, _quoted(new_head, use.head_cell, use.head))
 
 
 def _is_path_object(node: ast.expr) -> bool:
