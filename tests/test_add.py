@@ -267,6 +267,22 @@ PATHS = {
         "os.makedirs('data/external/img', exist_ok=True)\nos.listdir('data/external/img')",
         {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
     ),
+    "a folder of results that is listed": (
+        "D = 'img'\nos.makedirs(D, exist_ok=True)\nfor n in x: open(f'{D}/nb_{n}.png', 'wb')\nglob(os.path.join(D, '*.png'))\nos.listdir(D)\n"
+        "f(D)\nfor n in x: df.to_csv(os.path.join('raw', n))\nread(os.path.join('raw', x[0]))\nglob('./raw/*.csv')",
+        None, {}, set(), set(),
+    ),
+    "a folder that is called so, and listed": ("df.to_csv('results/n.csv')\nglob('results/*.csv')", None, {}, set(), {"results/n.csv"}),
+    "a folder that is listed, then written to": (
+        "for f in glob('img/1*.png'): g(f).save(f'img/{n}.png')\nglob('img/1*.png')",
+        "for f in glob('data/external/img/1*.png'): g(f).save(f'data/external/img/{n}.png')\nglob('data/external/img/1*.png')",
+        {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
+    ),
+    "a folder that is written to, with an input": (
+        "df.to_csv(f'raw/{n}.csv')\nglob('raw/*.csv')\nread('raw/b.csv')",
+        "df.to_csv(f'data/external/raw/{n}.csv')\nglob('data/external/raw/*.csv')\nread('data/external/raw/b.csv')",
+        {"raw/a.csv": "raw/a.csv", "raw/b.csv": "raw/b.csv"}, {"raw", "raw/b.csv"}, set(),
+    ),
     "a name that is not told": ("ModelCheckpoint('m_{epoch}.keras')", None, {}, set(), set()),
     "what the notebook's own function does": ("def save(df, name): df.to_csv(folder + name)\nsave(df, 'n.csv')", None, {}, set(), set()),
     "a folder outside": (

@@ -76,7 +76,7 @@ class _Use:
     """The text that it begins with, where it is written."""
     head_cell: Cell
     role: str
-    """`read`, `write`, `folder` where it is made as one, or empty where nothing tells."""
+    """`read`, `write`, `folder` where it is made as one or lists results, or empty where nothing tells."""
     is_path: bool
     """Whether something but the text itself says that it is a path."""
     whole: bool
@@ -116,7 +116,7 @@ def brought(
         else:
             follow(use.cell, use.node, "", new)
 
-    uses, missing, as_they_are = [*_uses(notebook)], set(), []
+    uses, missing, as_they_are = _without_own_lists([*_uses(notebook)]), set(), []
     written = {**_written_by_shell(notebook, uses), **_written(uses)}
     results = _results_folders(uses, written)
     no_inputs = {*written, *(head.value for head in results)}
@@ -415,6 +415,37 @@ def _without_pattern(text: str) -> tuple[str, str]:
     return text, ""
 
 
+def _without_own_lists(uses: list[_Use]) -> list[_Use]:
+    """The uses; to list a folder that the notebook has written to, and has read nothing from, is not to read inputs.
+
+    It has written to it where names are known later only, or where it made the folder, or calls it one of results.
+    """
+    files = {use.path for use in uses if use.role == "write" and use.whole}
+    made, written, read, every = set(), set(), {".", ".."}, []
+    for use in uses:
+        if use.role == "read" and use.whole and _EXTENSION.search(use.path) and use.path not in files:
+            read |= {*_around(use.path)} if not _without_pattern(use.path)[1] else set()
+    for use in uses:
+        path = posixpath.normpath(_without_pattern(use.path)[0])
+        folder = posixpath.dirname(path)
+        if use.role == "folder":
+            made.add(path)
+        elif use.role == "write":
+            written |= {path} - files
+            written |= {folder} if folder in made or _RESULTS_NAME.search(folder) else set()
+        elif use.role == "read" and path in written - read:
+            use = replace(use, role="folder")
+        elif use.role == "read":
+            read.add(path)
+        every.append(use)
+    return every
+
+
+def _around(path: str) -> Iterator[str]:
+    """The folders around a path, as far as it names them."""
+    return map(str, PurePosixPath(posixpath.normpath(path)).parents)
+
+
 def _written(uses: list[_Use]) -> dict[str, str]:
     """The paths that the notebook writes before it reads them, and the folders that it makes and reads nothing from.
 
@@ -426,11 +457,11 @@ def _written(uses: list[_Use]) -> dict[str, str]:
             # The folder in front of names that are known later is made, too.
             roles.setdefault(use.path, use.role if use.whole else "folder")
     read = {use.path for use in uses if use.role == "read" and roles.get(use.path) != "write"}
-    folders = {folder for path in read for folder in (path.rstrip("/"), *map(str, PurePosixPath(path).parents))}
+    folders = {folder for path in read for folder in (posixpath.normpath(path), *_around(path))}
     return {
         path: role for path, role in roles.items()
         if role == "write" and (_EXTENSION.search(path) or "/" in path)
-        or role == "folder" and path.rstrip("/") not in folders
+        or role == "folder" and posixpath.normpath(path) not in folders
     }  # fmt: skip
 
 
@@ -576,7 +607,8 @@ def _uses(notebook: Notebook) -> Iterator[_Use]:
                 continue
             role, is_path = _role(node, parents, own)
             is_path = is_path or (isinstance(node, ast.Name) and bool(_FOLDER_NAME.search(node.id)))
-            whole = not isinstance(parent, ast.BinOp | ast.FormattedValue)
+            more = isinstance(parent, ast.BinOp | ast.FormattedValue)
+            whole = not (more or role == "write" and isinstance(parent, ast.Call) and _name(parent) in _PATHS)
             yield _Use(cell, node, path, head, head_cell, role, is_path, whole)
 
 
