@@ -262,6 +262,11 @@ PATHS = {
         "OUT = '../up'\nf(OUT)\nos.makedirs(OUT + '/more')\ndf.to_csv(OUT + '/n.csv')",
         "OUT = 'outputs/up'\nf(OUT)\nos.makedirs(OUT + '/more')\ndf.to_csv(OUT + '/n.csv')", {}, set(), {"outputs/up/n.csv"},
     ),
+    "a folder of results below the notebook's own": (
+        "BASE = Path('.').resolve()\nOUT = BASE / 'img'\nOUT.mkdir(exist_ok=True)\ndf.to_csv(OUT / f'{n}.csv')\nlist(OUT.glob('*.png'))\n"
+        "f(OUT, OUT / '1.png')",
+        None, {}, set(), set(),
+    ),
     "a folder that is made and read": (
         "os.makedirs('img', exist_ok=True)\nos.listdir('img')",
         "os.makedirs('data/external/img', exist_ok=True)\nos.listdir('data/external/img')",
@@ -343,6 +348,13 @@ def test_what_begins_with_the_notebooks_own_folder(tmp_path):
         "x.ipynb: cell 1: `DATA` is `./data`: write `data/external` in its place",
         "x.ipynb: cell 1, line 5: changes the folder: take that out, and write paths from the project's root",
     ]
+
+
+def test_a_folder_of_results_that_leads_out_under_a_name(tmp_path):
+    source = "OUT = Path('..') / 'new'\nOUT.mkdir()\ndf.to_csv(OUT / 'a.csv')"
+    found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "work", tmp_path / "project")
+    assert found.notebook.cells[0].source == source.replace("OUT / 'a.csv'", "Path('outputs/new/a.csv')")
+    assert found.notes == ["x.ipynb: cell 1: `OUT` is `../new`: write `outputs/new` in its place"]
 
 
 # What the notebook reads, what lies in data/external, and the folder that it reads then.

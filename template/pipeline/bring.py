@@ -130,17 +130,22 @@ def brought(
     there = [(places.find(use.head.value), found) for use in inputs if (found := places.find(use.path))]
     places.give_folders_a_place([found for both in there for found in both if found])
     moved = {path: _in_project(path, places) for path in written}
+    made_folders = {path: moved[path] for path, role in written.items() if role == "folder"}
     for use in uses:
-        if use.path in written or use.head in results:
+        # `BASE / "results"`, where BASE is `.`: what the path begins with does not tell.
+        below = None if re.search(r"\w", use.head.value) else _place_below(use.path, made_folders)
+        if use.path in written or use.head in results or below:
             if use.head in results:
                 new_head = _place_of_result(replace(use, path=use.head.value), uses, written, places)
                 moved[use.head.value] = new_head
                 new = new_head.rstrip("/") + use.path.removeprefix(use.head.value.rstrip("/"))
                 follow(use.head_cell, use.head, use.head.value, new_head)
             else:
-                new = _place_of_result(use, uses, written, places)
-                is_literal = use.head.value == use.path
-                follow(*((use.head_cell, use.head) if is_literal else (use.cell, use.node)), use.path, new)
+                new = below or _place_of_result(use, uses, written, places)
+                if use.head.value == use.path:
+                    follow(use.head_cell, use.head, use.path, new)
+                elif new != use.path:
+                    follow_whole(use, new)
             moved[use.path] = new
             # Not what the code only begins to tell, as `model_{epoch}.keras`, nor the folder of what is written.
             if written.get(use.path) == "write" and not re.search(r"[{}%*]", new) and not _is_hidden(new):
