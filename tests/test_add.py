@@ -307,6 +307,11 @@ PATHS = {
         "R = Path('data/external/raw')\nread(R / 'b.csv').to_csv(Path('data/processed/n.csv'))\nread(Path('data/processed/n.csv'))",
         {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, {"data/processed/n.csv"},
     ),
+    "an input that is written over": (
+        "read('raw/b.csv').to_csv('raw/b.csv')\nread('raw/b.csv')",
+        "read('data/external/raw/b.csv').to_csv('data/processed/b.csv')\nread('data/processed/b.csv')",
+        {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, {"data/processed/b.csv"},
+    ),
 }  # fmt: skip
 
 
@@ -405,6 +410,18 @@ def test_paths_from_the_root_of_its_repository(tmp_path):
     found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "repository/notebooks", tmp_path / "project")
     assert found.notebook.cells[0].source == source
     assert sorted(found.copies.values()) == ["data/external/a.csv", "data/external/images/1.png"]
+
+
+def test_an_input_that_is_written_over_under_its_name(tmp_path):
+    for name in ("work/a.csv", "project/x"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text(name)
+    source = "F = 'a.csv'\nread(F).to_csv(F)"
+    found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "work", tmp_path / "project")
+    assert found.notebook.cells[0].source == "F = 'data/external/a.csv'\nread(F).to_csv(F)"
+    assert found.notes == [
+        "x.ipynb: cell 1: writes over `a.csv`, which it reads above: write `data/processed/a.csv` there, and where that is read again"
+    ]
 
 
 def test_what_is_not_there_is_said(tmp_path):

@@ -131,7 +131,21 @@ def brought(
     places.give_folders_a_place([found for both in there for found in both if found])
     moved = {path: _in_project(path, places) for path in written}
     made_folders = {path: moved[path] for path, role in written.items() if role == "folder"}
+    beside = {}
+    for use, literals in _overwriting(uses):
+        new = f"{WRITTEN_BESIDE_INPUTS}/{PurePosixPath(use.path).name}"
+        if literals and places.find(use.path) and use.path != new:
+            beside |= dict.fromkeys(literals, new)
+        elif places.find(use.path):
+            result.notes.append(
+                f"{notebook.place(use.cell)}: writes over `{use.path}`, which it reads above: write `{new}` there, and where that "
+                "is read again"
+            )
     for use in uses:
+        if use.head in beside:
+            follow(use.head_cell, use.head, use.path, beside[use.head])
+            result.outputs.add(beside[use.head])
+            continue
         # `BASE / "results"`, where BASE is `.`: what the path begins with does not tell.
         below = None if re.search(r"\w", use.head.value) else _place_below(use.path, made_folders)
         if use.path in written or use.head in results or below:
@@ -468,6 +482,24 @@ def _written(uses: list[_Use]) -> dict[str, str]:
         if role == "write" and (_EXTENSION.search(path) or "/" in path)
         or role == "folder" and posixpath.normpath(path) not in folders
     }  # fmt: skip
+
+
+def _overwriting(uses: list[_Use]) -> Iterator[tuple[_Use, set[ast.expr]]]:
+    """The uses that write over a file which the notebook has read, and the literals that name what is written.
+
+    None where one literal names both.
+    """
+    named: dict[str, list[_Use]] = {}
+    for use in uses:
+        if use.whole and _EXTENSION.search(use.path):
+            named.setdefault(use.path, []).append(use)
+    for every in named.values():
+        roles = [use.role for use in every]
+        if "write" in roles and "read" in roles[: roles.index("write")]:
+            first = roles.index("write")
+            before, after = ({use.head for use in part} for part in (every[:first], every[first:]))
+            is_own = before.isdisjoint(after) and all(head.value == every[0].path for head in after)
+            yield every[first], after if is_own else set()
 
 
 def _written_by_shell(notebook: Notebook, uses: list[_Use]) -> dict[str, str]:
