@@ -39,9 +39,36 @@ LIFTS = {
         ["x.ipynb: cell 2: tagged `parameters`"],
     ),
     "used above": (
-        untagged("print(EPOCHS)", "EPOCHS = 3"),
-        ["EPOCHS = 3", "print(EPOCHS)"], 0,
-        ["x.ipynb: cell 1: new, tagged `parameters`, with EPOCHS"],
+        untagged("from math import *", "print(e)", "e = 0.001\nN = 3\nprint(e, pi, N)\npi = 3\nprint(pi)"),
+        ["from math import *", "N = 3", "print(e)", "e = 0.001\nprint(e, pi, N)\npi = 3\nprint(pi)"], 1,
+        ["x.ipynb: cell 2: new, tagged `parameters`, with N"],
+    ),
+    "used above by a function": (
+        untagged("def f(n=FIRST):\n    return n * N", "(lambda: M)", "FIRST = 1\nN = 3\nM = 4\nprint(f(), M)"),
+        ["N = 3\nM = 4", "def f(n=FIRST):\n    return n * N", "(lambda: M)", "FIRST = 1\nprint(f(), M)"], 0,
+        ["x.ipynb: cell 1: new, tagged `parameters`, with N, M"],
+    ),
+    "used above by a function that has it from elsewhere": (
+        untagged("from math import *", "def area(r=1):\n    return r * pi", "print(area())", "pi = 3\nN = 4\nprint(pi, N)"),
+        ["from math import *", "N = 4", "def area(r=1):\n    return r * pi", "print(area())", "pi = 3\nprint(pi, N)"], 1,
+        ["x.ipynb: cell 2: new, tagged `parameters`, with N"],
+    ),
+    "above names that are not told": (
+        untagged("N = 3\nprint(N)", "%run other.ipynb", "e = 0.001\nfit(e, rate=1)"),
+        ["N = 3", "print(N)", "%run other.ipynb", "e = 0.001\nfit(e, rate=1)"], 0,
+        ["x.ipynb: cell 1: new, tagged `parameters`, with N"],
+    ),
+    "Python's own names": (
+        untagged("print(sum)", "max = 255\nsum = 0\nN = 3\nprint(max, sum, N)"),
+        ["N = 3", "print(sum)", "max = 255\nsum = 0\nprint(max, sum, N)"], 0,
+        ["x.ipynb: cell 1: new, tagged `parameters`, with N"],
+    ),
+    "names of functions and loops": (
+        notebook("rate = 3", "[f(n, n=3, m=4, k=5, q=6, sum=8) for n in range(rate)]", "def run(m):\n    k = 1\n    return f(m, x=7)",
+                 "lambda q: q"),
+        ["rate = 3", "[f(n, n=3, m=4, k=5, q=6, sum=8) for n in range(rate)]", "def run(m):\n    k = 1\n    return f(m, x=7)",
+         "lambda q: q"], 0,
+        ["x.ipynb: might be parameters, too: x=7 (cell 3): `--lift x` makes them so"],
     ),
     "scattered": (
         untagged(
@@ -147,18 +174,35 @@ def test_arguments_are_lifted():
         "N = 3\nEPOCHS = 10", "fit('ü', epochs=EPOCHS); fit(epochs=EPOCHS)",
     ]  # fmt: skip
     assert made.notes == ["x.ipynb: cell 2: `epochs=` is now the parameter `EPOCHS`"]
-    for source, name, message in (
+    nothing = (
+        "no call passes `x=` a number, a string, True or False, nor is `x` assigned one, once, above all that uses it: "
+        "nothing to lift"
+    )
+    for parameter, source, name, message in (
+        ("N", "f(x)", "x", nothing),
+        ("N", "f(x)\nx = 1", "x", nothing),
+        ("N", "f(x=1); f(x=2)", "x", "`x=` is 1 in cell 2 and 2 in cell 2: lift it by hand, under two names"),
+        ("N", "f(n=1)", "n", "there is a `N` already: rename it, or lift `n` by hand"),
+        ("m", "[f(n, n=1) for n in x]", "n", "`n` is also a name in cell 2: rename one, or lift `n` by hand"),
+        ("m", "def run(n):\n    f(n=1)", "n", "`n` is also a name in cell 2: rename one, or lift `n` by hand"),
+        ("N", "def run(x):\n    X = 2\n    f(x=1)", "x", "`X` is also a name in cell 2: rename one, or lift `x` by hand"),
+        ("m", "f(max=1)", "max", "`max` is also a name of Python itself: lift it by hand, under another name"),
+        ("m", "sum = 1\nf(sum)", "sum", "`sum` is also a name of Python itself: lift it by hand, under another name"),
         (
-            "f(x)",
-            "x",
-            "no call passes `x=` a number, a string, True or False, nor is `x` assigned one, once: nothing to lift",
+            "m", "from math import *\nf(e=1)", "e",
+            "cell 2 may bring a `e` of its own: import names there, not `*`, or lift `e` by hand",
         ),
-        ("f(x=1); f(x=2)", "x", "`x=` is 1 in cell 2 and 2 in cell 2: lift it by hand, under two names"),
-        ("f(n=1)", "n", "there is a `N` already: rename it, or lift `n` by hand"),
-    ):
+    ):  # fmt: skip
         with pytest.raises(NotebookError) as error:
-            lifted(parse(notebook("N = 3", source), "x.ipynb"), [name])
+            lifted(parse(notebook(f"{parameter} = 3", source), "x.ipynb"), [name])
         assert str(error.value) == f"x.ipynb: {message}"
+    with pytest.raises(
+        NotebookError, match=r"cell 1 passes `n=` above the parameters cell \(cell 2\): move one of the two"
+    ):
+        lifted(
+            parse(notebook({"source": "f(n=1)"}, {"source": "m = 3", "metadata": {"tags": ["parameters"]}}), "x.ipynb"),
+            ["n"],
+        )
 
 
 def test_variables_are_lifted():
@@ -1178,6 +1222,41 @@ def test_any_cells_become_a_notebook_that_can_run(tmp_path_factory, sources, tit
     )
     # What ran before runs still: the same statements, the parameters' own above the others.
     assert sorted(statements(made)) == sorted(statements(found.notebook))
+
+
+FUNCTIONS = "def f(n, k=1):\n    return n, k\ndef g():\n    return e\ndef h():\n    return max(1, 2)"
+plain_fragments = st.sampled_from(
+    ["from math import *", "e = 0.001", "print(e)", "print(dict(e=9))", "print(g())", "max = 255", "print(h())", "N = 3",
+     "print(N)", "print([f(n, k=7) for n in range(2)])", "print([f(n=6) for n in range(2)])"]
+)  # fmt: skip
+
+
+def printed_by(sources: list[str]) -> list[tuple]:
+    lines = []
+    exec("\n".join(sources), {"print": lambda *values: lines.append(values)})
+    return lines
+
+
+def runs(source: str, namespace: dict) -> bool:
+    try:
+        exec(source, namespace)
+    except (NameError, TypeError):
+        return False
+    return True
+
+
+@given(st.lists(st.lists(plain_fragments, min_size=2, max_size=4), min_size=2, max_size=4), st.booleans())
+def test_a_lifted_notebook_prints_the_same(cells, star_first):
+    namespace = {"print": repr}
+    cells = [["from math import *"] * star_first + [FUNCTIONS], *cells]
+    sources = ["\n".join(each for each in cell if runs(each, namespace)) for cell in cells]
+    before, expected = parse(untagged(*sources), "x.ipynb"), printed_by(sources)
+    made = lifted(before, [])
+    assert printed_by([cell.source for cell in made.notebook.cells]) == expected
+    for note in made.notes:
+        if "--lift" in note:
+            names = note.partition("--lift ")[2].partition("`")[0].split(",")
+            assert printed_by([cell.source for cell in lifted(before, names).notebook.cells]) == expected
 
 
 def statements(made) -> list[str]:

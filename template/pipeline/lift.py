@@ -4,6 +4,7 @@ Knows one notebook, and neither DVC nor files.
 """
 
 import ast
+import builtins
 import copy
 import re
 from collections.abc import Collection, Iterator
@@ -54,9 +55,8 @@ def lifted(notebook: Notebook, names: list[str]) -> Lifted:
         tags[tags.index(tag)] = PARAMETERS_TAG
         _renewed(result, f"{notebook.place(cell)}: changed its tag `{tag}` to `{PARAMETERS_TAG}`")
     elif not any(PARAMETERS_TAG in cell.tags for cell in notebook.cells):
-        for step in (_tag_a_cell, _move_literals, _add_empty):
-            if step(result):
-                break
+        if not _tag_a_cell(result):
+            _new_cell(result)
     if problems := [*result.notebook.problems()]:
         raise NotebookError(problems[0])
     for name in names:
@@ -102,19 +102,29 @@ def _tag_a_cell(result: Lifted) -> bool:
 
 
 def _movable(notebook: Notebook) -> Iterator[tuple[Cell, ast.stmt, str]]:
-    """The literals that may go into the parameters cell: assigned once, at top level, and used, but not above it."""
-    counts, at = _assignments(notebook), notebook.parameters_cell.number if notebook.parameters_cell else 0
-    used = {name for cell in _running(notebook) for name in _used(cell)}
-    used -= {name for cell in _running(notebook) if cell.number < at for name in _used(cell)} | _grown(notebook)
+    """The literals that may go into the parameters cell: assigned once, at top level, and used.
+
+    But not where the name is used above that cell or above its own line: there it is another value's.
+    """
+    counts, at, running = _assignments(notebook), notebook.parameters_cell.number, _running(notebook)
+    used = {name for cell in running for name in _used(cell)} - _grown(notebook) - {*dir(builtins)}
+    taken = {name for cell in running if cell.number < at for name in _used(cell)}
+    # A function that is called further up has no such name, unless something that cannot be seen gives it one.
+    later = any(_brings_any_name(cell) for cell in running)
     keys = {parameter.key for parameter in notebook.parameters}
-    for cell in _code(notebook):
-        if cell is notebook.parameters_cell or cell.source.lstrip().startswith("%%"):
-            continue
-        for statement in cell.tree.body:
-            name, _ = _literal(statement) or ("", None)
-            if name in used and counts[name] == 1 and name.lower() not in keys and _alone(cell, statement):
-                keys.add(name.lower())  # `N` and `n` would be one key
-                yield cell, statement, name
+    for cell in running:
+        if cell.number > at and _brings_any_name(cell):
+            return  # it would come after the parameters, perhaps with another value
+        if cell.tree and cell is not notebook.parameters_cell and not cell.source.lstrip().startswith("%%"):
+            for statement in cell.tree.body:
+                name, _ = _literal(statement) or ("", None)
+                if (
+                    name in used - taken and counts[name] == 1 and name.lower() not in keys
+                    and _alone(cell, statement) and name not in _used(cell, later, above=statement.lineno)
+                ):  # fmt: skip
+                    keys.add(name.lower())  # `N` and `n` would be one key
+                    yield cell, statement, name
+        taken |= _used(cell, later)
 
 
 def _taken_out(result: Lifted, names: Collection[str]) -> list[str]:
@@ -152,17 +162,18 @@ def _append(notebook: Notebook, assignment: str) -> None:
     raw["source"] = ("" if source == EMPTY else source.rstrip("\n") + "\n") + assignment
 
 
-def _move_literals(result: Lifted) -> bool:
-    """Moves the literals that are assigned once, at top level, and used, into a new cell below title and imports."""
+def _new_cell(result: Lifted) -> None:
+    """Makes a cell below title and imports, with the literals that are assigned once, at top level, and used."""
+    _insert(result, EMPTY)
+    raw = result.notebook.document["cells"][result.notebook.parameters_cell.number - 1]
     moved = [name for _, _, name in _movable(result.notebook)]
-    groups = _taken_out(result, moved)
-    if not groups:
-        return False
-    # A heading goes for all that is below it.
-    _insert(result, "\n\n".join(sorted(groups, key=_has_heading)))
+    if moved:
+        # A heading goes for all that is below it.
+        raw["source"] = "\n\n".join(sorted(_taken_out(result, moved), key=_has_heading))
+    holds = f"with {', '.join(moved)}" if moved else "empty: the notebook assigns no literal that is used as it is"
+    result.notebook = Notebook(result.notebook.path, result.notebook.document)
     place = result.notebook.place(result.notebook.parameters_cell)
-    result.notes.append(f"{place}: new, tagged `{PARAMETERS_TAG}`, with {', '.join(moved)}")
-    return True
+    result.notes.append(f"{place}: new, tagged `{PARAMETERS_TAG}`, {holds}")
 
 
 def _with_its_remark(group: str) -> str:
@@ -177,15 +188,6 @@ def _has_heading(group: str) -> bool:
     """Whether a comment of these lines would make a section of params.yaml."""
     cell = {"cell_type": "code", "metadata": {"tags": [PARAMETERS_TAG]}, "source": group}
     return any(parameter.section for parameter in Notebook("", {"cells": [cell]}).parameters)
-
-
-def _add_empty(result: Lifted) -> bool:
-    _insert(result, EMPTY)
-    place = result.notebook.place(result.notebook.parameters_cell)
-    result.notes.append(
-        f"{place}: new, tagged `{PARAMETERS_TAG}`, empty: the notebook assigns no literal that is used as it is"
-    )
-    return True
 
 
 def _insert(result: Lifted, source: str) -> None:
@@ -257,15 +259,29 @@ def _lift_keyword(result: Lifted, name: str) -> None:
 
 def _lift_problem(notebook: Notebook, name: str, found: list[tuple[Cell, ast.keyword]]) -> str:
     """Why these arguments of one name cannot become a parameter; empty where they can."""
+    variable = _variable(notebook, name)
+    if variable in dir(builtins):
+        return f"`{variable}` is also a name of Python itself: lift it by hand, under another name"
     if not found:
-        return f"no call passes `{name}=` a number, a string, True or False, nor is `{name}` assigned one, once: nothing to lift"
+        return (
+            f"no call passes `{name}=` a number, a string, True or False, nor is `{name}` assigned one, once, above all "
+            "that uses it: nothing to lift"
+        )
     values = {repr(ast.literal_eval(keyword.value)): cell for cell, keyword in found}
     if len(values) > 1:
         said = " and ".join(f"{value} in cell {cell.number}" for value, cell in values.items())
         return f"`{name}=` is {said}: lift it by hand, under two names"
-    variable = _variable(notebook, name)
-    if variable in _assignments(notebook) or any(parameter.key == name.lower() for parameter in notebook.parameters):
+    if any(parameter.key == name.lower() for parameter in notebook.parameters):
         return f"there is a `{variable}` already: rename it, or lift `{name}` by hand"
+    at = notebook.parameters_cell.number
+    if above := next((cell for cell, _ in found if cell.number < at), None):
+        return f"cell {above.number} passes `{name}=` above the parameters cell (cell {at}): move one of the two cells"
+    for cell in _running(notebook):
+        # The call could then be given another value than the parameter's, or other code the parameter's.
+        if variable in _names(cell):
+            return f"`{variable}` is also a name in cell {cell.number}: rename one, or lift `{name}` by hand"
+        if cell.number > at and _brings_any_name(cell):
+            return f"cell {cell.number} may bring a `{variable}` of its own: import names there, not `*`, or lift `{name}` by hand"
     return ""
 
 
@@ -336,12 +352,60 @@ def _code(notebook: Notebook) -> list[Cell]:
     return [cell for cell in _running(notebook) if cell.tree is not None]
 
 
-def _used(cell: Cell) -> set[str]:
-    """The names that a cell uses; in a line that is not Python (`!train {EPOCHS}`) each word may be one."""
-    lines, plain = cell.source.split("\n"), cell.python[0].split("\n")
+def _used(cell: Cell, later: bool = True, above: int | None = None) -> set[str]:
+    """The names that a cell uses; in a line that is not Python (`!train {EPOCHS}`) each word may be one.
+
+    Args:
+        later: also those that its functions use once they are called.
+        above: only what is used above this line.
+    """
+    end = above - 1 if above else None
+    lines, plain = cell.source.split("\n")[:end], cell.python[0].split("\n")
     other = [line for row, line in enumerate(lines) if cell.tree is None or line != plain[row]]
-    names = {name for name, _, stored in bindings(cell.tree) if not stored} if cell.tree is not None else set()
-    return names | {*re.findall(r"\w+", " ".join(other))}
+    words = {*re.findall(r"\w+", " ".join(other))}
+    if cell.tree is None:
+        return words
+    tree = cell.tree if later else _WithoutBodies().visit(copy.deepcopy(cell.tree))
+    return words | {name for name, line, stored in bindings(tree) if not stored and line <= len(lines)}
+
+
+class _WithoutBodies(ast.NodeTransformer):
+    """Leaves of functions what runs where they are defined: defaults and decorators."""
+
+    def visit_FunctionDef(self, node):
+        node.body = []
+        return node
+
+    visit_AsyncFunctionDef = visit_FunctionDef
+
+    def visit_Lambda(self, node):
+        node.body = ast.Constant(None)
+        return node
+
+
+def _names(cell: Cell) -> set[str]:
+    """All names of a cell, also those that a function or a comprehension has for itself."""
+    names = _used(cell)
+    for node in ast.walk(cell.tree) if cell.tree else ():
+        if isinstance(node, _SCOPES):
+            names |= {name for name, _, _ in bindings(node)}
+        elif isinstance(node, ast.arg):
+            names.add(node.arg)
+    return names
+
+
+_SCOPES = (
+    ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
+    | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
+)  # fmt: skip
+
+
+# What binds names that the notebook does not show.
+_ANY_NAME = re.compile(r"^[ \t]*(?:from\b.+\bimport[ \t]*\*|%(?:run|pylab)\b)", re.MULTILINE)
+
+
+def _brings_any_name(cell: Cell) -> bool:
+    return bool(_ANY_NAME.search(cell.source))
 
 
 # What a line of another Python assigns, as `a, b = 1, 2`, `n += 1` or `for i in x`.
