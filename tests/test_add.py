@@ -212,6 +212,12 @@ def test_variables_are_lifted():
         "# train\nN = 3\nEPOCHS = 10  # how often\nSEED = 1", "print(EPOCHS)", "f(SEED, N, seed=2)",
     ]  # fmt: skip
     assert made.notes == ["x.ipynb: cell 2: `EPOCHS` is now a parameter", "x.ipynb: cell 3: `SEED` is now a parameter"]
+    # What is suggested can be lifted together.
+    cells = ("N = 3", "def f(k=1):\n    return k", "rate = 0.1", "f(k=rate, steps=4)\nsteps = [f(k=2)]")
+    made = lifted(parse(notebook(*cells), "x.ipynb"), [])
+    assert made.notes[0].endswith("`--lift rate,steps,k` makes them so")
+    made = lifted(parse(notebook(*cells), "x.ipynb"), ["rate", "steps", "k"])
+    assert made.notebook.cells[0].source == "N = 3\nSTEPS = 4\nK = 2\nrate = 0.1"
     # Where there was no parameters cell, it may be in the new one already.
     made = lifted(parse(untagged("N = 3\nprint(N)"), "x.ipynb"), ["N"])
     assert made.notes == ["x.ipynb: cell 1: new, tagged `parameters`, with N"]

@@ -59,7 +59,9 @@ def lifted(notebook: Notebook, names: list[str]) -> Lifted:
             _new_cell(result)
     if problems := [*result.notebook.problems()]:
         raise NotebookError(problems[0])
-    for name in names:
+    movable = {name for _, _, name in _movable(result.notebook)}
+    # Arguments first: a variable in lower case would change what the others are called.
+    for name in sorted(names, key=movable.__contains__):
         cell = next((cell for cell, _, movable in _movable(result.notebook) if movable == name), None)
         if cell is not None:
             _move_one(result, cell, name)
