@@ -958,7 +958,8 @@ FAILURES = {
     ),
     "theirs": (
         untagged("open('history.csv', 'w').write('x')"),
-        "theirs.ipynb: writes history.csv, a result of stage `Customer_churn`: give the file another name there, then: ",
+        "theirs.ipynb: writes history.csv, a result of stage `Customer_churn`: give the file another name there, "
+        "`git add --all .`, then: uv run python -m pipeline add ",
     ),
     "near": (
         untagged("open('far/a.csv')"), "data/external/far_a.csv is there already, and another file: rename the one that near.ipynb reads first\n",

@@ -244,8 +244,8 @@ def _refuse_taken(notebook: Notebook, results: set[str], stage: Stage | None) ->
     for path in sorted(results):
         if maker := next((others[other] for other in others if is_covered(path, {other})), None):
             raise Refused(
-                f"{notebook.path}: writes {path}, a result of stage `{maker}`: give the file another name there, then: "
-                f"uv run python -m pipeline add {notebook.path}"
+                f"{notebook.path}: writes {path}, a result of stage `{maker}`: give the file another name there, "
+                f"{_again(notebook.path)}"
             )
 
 
