@@ -1176,6 +1176,12 @@ def test_a_notebook_is_written_as_editors_write_it(tmp_path):
     assert (tmp_path / "x.ipynb").read_text() == text
 
 
+def test_a_notebook_that_changes_the_folder_starts_in_the_root_once_that_is_taken_out():
+    made = add._starting_in_root(parse(untagged("import os\nos.chdir('..')"), "x.ipynb"), has_modules=False)
+    assert [cell.source for cell in made.cells] == [add.START.rstrip("\n"), "import os\nos.chdir('..')"]
+    assert add._starting_in_root(made, has_modules=True) is made
+
+
 def test_the_cure_of_an_old_format_has_quotes_where_it_needs_them():
     with pytest.raises(NotebookError, match='--inplace "my old.ipynb"`$'):
         parse('{"nbformat": 3, "worksheets": []}', "my old.ipynb")

@@ -536,7 +536,8 @@ sys.path.append("notebooks")
 def _starting_in_root(notebook: Notebook, has_modules: bool) -> Notebook:
     """The notebook with a cell below its title by which it runs in an editor, too, that starts it in its own folder."""
     cells = notebook.document["cells"]
-    if any("os.chdir" in cell.source for cell in notebook.cells):
+    # Any other change of folder is to be taken out: from then on only this cell starts it in the root.
+    if any('if Path.cwd().name == "notebooks":' in cell.source for cell in notebook.cells):
         return notebook
     source = START.replace("import os\n", "import os\nimport sys\n") + MODULES if has_modules else START
     cell = {"cell_type": "code", "id": "start-in-root", "metadata": {}, "source": source.rstrip("\n")}
