@@ -68,7 +68,8 @@ LIFTS = {
                  "lambda q: q"),
         ["rate = 3", "[f(n, n=3, m=4, k=5, q=6, sum=8) for n in range(rate)]", "def run(m):\n    k = 1\n    return f(m, x=7)",
          "lambda q: q"], 0,
-        ["x.ipynb: might be parameters, too: x=7 (cell 3): `--lift x` makes them so"],
+        ["x.ipynb: might be parameters, too: n=3 (cell 2), m=4 (cell 2), k=5 (cell 2), q=6 (cell 2), sum=8 (cell 2), x=7 (cell 3): "
+         "`--lift n,m,k,q,sum,x` makes them so"],
     ),
     "scattered": (
         untagged(
@@ -174,6 +175,11 @@ def test_arguments_are_lifted():
         "N = 3\nEPOCHS = 10", "fit('ü', epochs=EPOCHS); fit(epochs=EPOCHS)",
     ]  # fmt: skip
     assert made.notes == ["x.ipynb: cell 2: `epochs=` is now the parameter `EPOCHS`"]
+    # A function's own argument of that name, or Python's, would take the place of a parameter that is called so.
+    made = lifted(parse(notebook("m = 3", "def f(n, max=2):\n    g(n=n)\nf(n=1, max=5)"), "x.ipynb"), ["n", "max"])
+    assert [cell.source for cell in made.notebook.cells] == [
+        "m = 3\nN = 1\nMAX = 5", "def f(n, max=2):\n    g(n=n)\nf(n=N, max=MAX)",
+    ]  # fmt: skip
     nothing = (
         "no call passes `x=` a number, a string, True or False, nor is `x` assigned one, once, above all that uses it: "
         "nothing to lift"
@@ -183,11 +189,9 @@ def test_arguments_are_lifted():
         ("N", "f(x)\nx = 1", "x", nothing),
         ("N", "f(x=1); f(x=2)", "x", "`x=` is 1 in cell 2 and 2 in cell 2: lift it by hand, under two names"),
         ("N", "f(n=1)", "n", "there is a `N` already: rename it, or lift `n` by hand"),
-        ("m", "[f(n, n=1) for n in x]", "n", "`n` is also a name in cell 2: rename one, or lift `n` by hand"),
-        ("m", "def run(n):\n    f(n=1)", "n", "`n` is also a name in cell 2: rename one, or lift `n` by hand"),
+        ("m", "[f(n, N, n=1) for n, N in x]", "n", "`N` is also a name in cell 2: rename one, or lift `n` by hand"),
         ("N", "def run(x):\n    X = 2\n    f(x=1)", "x", "`X` is also a name in cell 2: rename one, or lift `x` by hand"),
-        ("m", "f(max=1)", "max", "`max` is also a name of Python itself: lift it by hand, under another name"),
-        ("m", "sum = 1\nf(sum)", "sum", "`sum` is also a name of Python itself: lift it by hand, under another name"),
+        ("m", "x = [sum]\nsum = 1\nf(sum)", "sum", nothing.replace("`x", "`sum")),
         (
             "m", "from math import *\nf(e=1)", "e",
             "cell 2 may bring a `e` of its own: import names there, not `*`, or lift `e` by hand",

@@ -262,8 +262,6 @@ def _lift_keyword(result: Lifted, name: str) -> None:
 def _lift_problem(notebook: Notebook, name: str, found: list[tuple[Cell, ast.keyword]]) -> str:
     """Why these arguments of one name cannot become a parameter; empty where they can."""
     variable = _variable(notebook, name)
-    if variable in dir(builtins):
-        return f"`{variable}` is also a name of Python itself: lift it by hand, under another name"
     if not found:
         return (
             f"no call passes `{name}=` a number, a string, True or False, nor is `{name}` assigned one, once, above all "
@@ -288,8 +286,9 @@ def _lift_problem(notebook: Notebook, name: str, found: list[tuple[Cell, ast.key
 
 
 def _variable(notebook: Notebook, name: str) -> str:
-    """What the parameter of these arguments is called: in upper case, where all others are."""
-    return name.upper() if all(parameter.name.isupper() for parameter in notebook.parameters) else name
+    """What the parameter of these arguments is called: in upper case, where all others are, or the name means something."""
+    is_taken = name in dir(builtins) or any(name in _names(cell) for cell in _running(notebook))
+    return name.upper() if is_taken or all(parameter.name.isupper() for parameter in notebook.parameters) else name
 
 
 # Arguments that say how something looks or how fast it is done, or which of two axes is meant.
