@@ -344,6 +344,15 @@ PATHS = {
     ),
     "a name that is not told": ("ModelCheckpoint('m_{epoch}.keras')", None, {}, set(), set()),
     "what the notebook's own function does": ("def save(df, name): df.to_csv(folder + name)\nsave(df, 'n.csv')", None, {}, set(), set()),
+    "a folder of what a function names": (
+        "ROOT_DIR = '.'\ndef place(name): return os.path.join(ROOT_DIR, 'img', name)\ndef keep(name): plt.savefig(place(name) + '.png')",
+        None, {}, set(), set(),
+    ),
+    "a folder of what a function names to read": (
+        "def place(name): return os.path.join('img', name)\nplt.savefig(place('new.png'))\nimread(place('1.png'))",
+        "def place(name): return os.path.join('data/external/img', name)\nplt.savefig(place('new.png'))\nimread(place('1.png'))",
+        {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
+    ),
     "a folder outside": (
         "PLACE = '../up/'\nfor n in range(3): urlretrieve(url, f'{PLACE}{n}.png')",
         "PLACE = 'outputs/up/'\nfor n in range(3): urlretrieve(url, f'{PLACE}{n}.png')", {}, set(), set(),

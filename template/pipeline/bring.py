@@ -628,9 +628,9 @@ def _uses(notebook: Notebook) -> Iterator[_Use]:
     """All uses of a path that the code makes, in its order; a name's own assignment is none."""
     code = [cell for cell in notebook.cells if cell.type == "code" and cell.tree is not None]
     once = _assigned_once(code)
-    own = {node.name for cell in code for node in ast.walk(cell.tree) if isinstance(node, ast.FunctionDef)}
+    parents = {node: parent for cell in code for parent in ast.walk(cell.tree) for node in ast.iter_child_nodes(parent)}
+    own = _own_functions(code, parents)
     for cell in code:
-        parents = {child: parent for parent in ast.walk(cell.tree) for child in ast.iter_child_nodes(parent)}
         nodes = [node for node in ast.walk(cell.tree) if isinstance(node, ast.expr)]
         static = {node: found for node in nodes if (found := _static(node, cell, once)) is not None}
         for node in sorted(nodes, key=lambda each: (each.lineno, each.col_offset, -(each.end_col_offset or 0))):
@@ -647,6 +647,17 @@ def _uses(notebook: Notebook) -> Iterator[_Use]:
             more = isinstance(parent, ast.BinOp | ast.FormattedValue)
             whole = not (more or role == "write" and isinstance(parent, ast.Call) and _name(parent) in _PATHS)
             yield _Use(cell, node, path, head, head_cell, role, is_path, whole)
+
+
+def _own_functions(code: list[Cell], parents: dict) -> dict[str, set[str]]:
+    """The notebook's own functions, each with the roles of what its calls return."""
+    every = [node for cell in code for node in ast.walk(cell.tree)]
+    names = {node.name: set() for node in every if isinstance(node, ast.FunctionDef)}
+    roles = {name: set() for name in names}
+    for node in every:
+        if isinstance(node, ast.Call) and _name(node) in names:
+            roles[_name(node)].add(_role(node, parents, names)[0])
+    return roles
 
 
 def _is_no_use(node: ast.expr, parent: ast.AST | None, once: dict) -> bool:
@@ -669,7 +680,7 @@ def _stands_in_source(cell: Cell, node: ast.expr) -> bool:
     return cell.python[0].split("\n")[rows] == cell.source.split("\n")[rows]
 
 
-def _formatted(cell: Cell, node: ast.JoinedStr, parents: dict, own: set[str]) -> Iterator[_Use]:
+def _formatted(cell: Cell, node: ast.JoinedStr, parents: dict, own: dict[str, set[str]]) -> Iterator[_Use]:
     """`f"images/{name}.png"`: the folder in front can be told, and is replaced by its text."""
     first = node.values[0] if node.values else None
     if not (isinstance(first, ast.Constant) and "/" in first.value) or not _stands_in_source(cell, node):
@@ -770,10 +781,11 @@ def _name(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
-def _role(node: ast.expr, parents: dict, own: set[str]) -> tuple[str, bool]:
+def _role(node: ast.expr, parents: dict, own: dict[str, set[str]]) -> tuple[str, bool]:
     """What the call around a path does with it, and whether something says that it is one.
 
-    What a function of the notebook's own writes, and in which folder, its name does not tell.
+    What a function of the notebook's own writes, and in which folder, its name does not tell. What it returns has the role of
+    its calls.
     """
     is_path = isinstance(node, ast.Call | ast.BinOp)
     child, parent = node, parents.get(node)
@@ -802,4 +814,8 @@ def _role(node: ast.expr, parents: dict, own: set[str]) -> tuple[str, bool]:
         elif not isinstance(parent, ast.Attribute | ast.Starred | ast.JoinedStr | ast.FormattedValue | ast.keyword):
             return "", is_path
         child, parent = parent, parents.get(parent)
+    if isinstance(parent, ast.Return):
+        while parent is not None and not isinstance(parent, ast.FunctionDef):
+            parent = parents.get(parent)
+        return "write" if parent is not None and own.get(parent.name) == {"write"} else "", is_path
     return "", is_path
