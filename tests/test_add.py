@@ -263,7 +263,7 @@ PATHS = {
         {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
     ),
     "absolute": ("read('ABS/up/c.csv')", "read('data/external/c.csv')", {"../up/c.csv": "c.csv"}, {"c.csv"}, set()),
-    "a shell line": ("!head -3 a.csv", "!head -3 data/external/a.csv", {"a.csv": "a.csv"}, {"a.csv"}, set()),
+    "a shell line": ("!head -3 a.csv 2>/dev/null", "!head -3 data/external/a.csv 2>/dev/null", {"a.csv": "a.csv"}, {"a.csv"}, set()),
     "a result in a shell line": (
         "OUT = 'raw/b.csv'\ndf.to_csv(OUT)\ndf.to_csv('../up/c.csv')\n!head ./raw/b.csv ../up/c.csv\n!cp raw/b.csv raw/a.csv",
         "OUT = 'raw/b.csv'\ndf.to_csv(OUT)\ndf.to_csv('outputs/c.csv')\n!head ./raw/b.csv outputs/c.csv\n!cp raw/b.csv raw/a.csv",

@@ -289,7 +289,7 @@ class _Places:
         return f"`{text}` {differs} the result of stage `{stage}`: copied; to read that one, write `{instead}` in place of `{old}`"
 
     def _beside(self, text: str) -> _Found | None:
-        if not text.strip() or "\n" in text or len(text) > 400 or _URL.match(text):
+        if not text.strip() or "\n" in text or len(text) > 400 or _URL.match(text) or text.startswith("/dev/"):
             return None
         head, pattern = _without_pattern(text)
         # Written from the root already?
