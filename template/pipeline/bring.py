@@ -301,6 +301,7 @@ class _Places:
                 return None
             if pattern and not any(source.glob(pattern)):  # a text of another kind: `select * from t`
                 return None
+        # Any text of the notebook is tried: it may be no path, no pattern, nobody's `~name`, or not there.
         except (OSError, RuntimeError, ValueError, IndexError, NotImplementedError, StopIteration):
             return None
         if source in self.origin.parents or (source == self.origin and not pattern):
