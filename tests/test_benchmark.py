@@ -161,7 +161,7 @@ def test_trace_beside_its_run(bare, case):
         runs.append(whole)
         bare_runs.append(float(bare.run("python", "-c", TIMED, "off").stdout.splitlines()[-1].split()[1]))
     trace, run, bare_run = (sorted(values)[7] for values in (traces, runs, bare_runs))
-    # The first half of the trace is done while the kernel starts.
+    # Most of the trace is done while the kernel starts and while it ends.
     print(
         f"\n{case}, 10,000 files: the run takes {run:.2f} s, without the trace {bare_run:.2f} s (medians of 15): "
         f"{run / bare_run:.3f}; the trace itself takes {1000 * trace:.0f} ms"

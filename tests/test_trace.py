@@ -64,6 +64,25 @@ def test_read_and_written_but_not_declared(bare, strict):
     assert bare.pipeline(*RUN).stdout == ""
 
 
+def test_what_a_kernel_touches_while_it_ends(bare):
+    """The files are looked at when it begins to end."""
+    traced(
+        bare,
+        "import atexit\n"
+        "log = open('data/b.csv', 'r+')\n"
+        "log.read()\n"
+        "def late():\n"
+        "    import time\n"
+        "    time.sleep(0.5)\n"
+        "    log.write('2')\n"
+        "    open('late.txt', 'w').write(open('data/c.csv').read())\n"
+        "atexit.register(late)\n"
+        "None",
+    )
+    said = bare.pipeline(*RUN).stdout
+    assert said == f"{READ_UNDECLARED}      - data/c.csv\n{WROTE_UNDECLARED}      - data/b.csv\n      - late.txt\n"
+
+
 def test_dvc_shows_it(bare):
     traced(bare, "open('data/b.csv').read()\nNone")
     bare.run("git", "init", "--quiet")

@@ -479,6 +479,8 @@ c.IPKernelApp.exec_lines = ["get_ipython().ask_exit = __import__('sys').exit"]
 
 def _start_kernel(run: _Run, folder: str):
     """The manager of a started kernel of the Python that runs this, whatever kernels this machine has registered."""
+    import asyncio
+
     from jupyter_client import AsyncKernelManager
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_core.utils import ensure_event_loop, run_sync
@@ -510,7 +512,8 @@ def _start_kernel(run: _Run, folder: str):
 
         async def shutdown_kernel(self, now=False, restart=False):
             # A kernel that is busy would not answer a polite request.
-            await super().shutdown_kernel(now=now or isinstance(sys.exc_info()[1], KeyboardInterrupt), restart=restart)
+            now = now or isinstance(sys.exc_info()[1], KeyboardInterrupt)
+            await asyncio.gather(super().shutdown_kernel(now=now, restart=restart), asyncio.to_thread(run.trace.end))
 
     kernel = Kernel(transport=transport, connection_file=os.path.join(folder, "kernel.json"))
     with open(os.path.join(folder, "kernel.log"), "wb") as log:

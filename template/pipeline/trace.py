@@ -5,6 +5,7 @@ what Python opens, but also where access times do not tell: on a file system wit
 someone else's. Another program that reads a file during the run is seen as well: what is found is a warning, not proof.
 """
 
+import atexit
 import contextlib
 import os
 import sys
@@ -44,32 +45,48 @@ class Trace:
         self.listed: set[str] = set()
         self.sees_all = True
         self._before: dict[str, tuple[int, ...]] = {}
-        """Of each file the access time, and the modification time, size and inode: by these, another file is known."""
+        """Each file's state at the start."""
+        self._untouched: set[str] = set()
+        """What was in that state when the end began."""
         self._log: Path | None = None
         """Where the kernel writes what it opens and lists."""
 
     def __enter__(self) -> "Trace":
         self.sees_all = _access_times_tell()
-        for path, stat in _stats():
-            # Linux (`relatime`) notes a read only where the last one noted is not newer than the last change; macOS, where
-            # it is older.
-            if stat.st_atime_ns >= stat.st_mtime_ns:
-                with contextlib.suppress(OSError):  # a file of someone else's: the hook may see it
-                    stat = _set_back(path, stat)
-            self._before[path] = (stat.st_atime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino)
+        for path in _files():
+            with contextlib.suppress(OSError):  # it went away just now
+                stat = os.stat(path)
+                # Linux (`relatime`) notes a read only where the last one noted is not newer than the last change; macOS,
+                # where it is older.
+                if stat.st_atime_ns >= stat.st_mtime_ns:
+                    with contextlib.suppress(OSError):  # a file of someone else's: the hook may see it
+                        stat = _set_back(path, stat)
+                self._before[path] = _state(stat)
         self.files = {path for path in self._before if not path.endswith(".pyc")}
         return self
+
+    def end(self) -> None:
+        """Looks at all files when the kernel begins to end, which takes longer; what it touched may change until it has."""
+        for path, before in self._before.items():
+            with contextlib.suppress(OSError):
+                if _state(os.stat(path)) == before:
+                    self._untouched.add(path)
 
     def __exit__(self, *_) -> None:
         told, left = self._told(), set()
         read = {path for path in told if not path.endswith("/")}
-        for path, stat in _stats():
+        for path in _files():
+            if path not in self._untouched:
+                try:
+                    now = _state(os.stat(path))
+                except OSError:  # it went away just now
+                    continue
+                before = self._before.get(path, (None,))
+                if before[1:] != now[1:]:
+                    self.written.add(path)
+                elif before != now:
+                    read.add(path)
             left.add(path)
-            atime, *old = self._before.get(path, (None,))
-            if old != [stat.st_mtime_ns, stat.st_size, stat.st_ino]:
-                self.written.add(path)
-            elif atime != stat.st_atime_ns:
-                read.add(path)
         self.read = ({_source(path) for path in read - self.written} & self.files & left) - self.written
         self.written = {path for path in self.written if not path.endswith(".pyc")}
         # A walk over the whole project lists all of it, and Python the folders in which it looks for modules.
@@ -102,17 +119,15 @@ class Trace:
 
     def _told(self) -> set[str]:
         """The files that the kernel says it opened, and the folders, with a slash at the end, that it listed."""
-        text = ""
-        if self._log is not None:
-            with contextlib.suppress(FileNotFoundError):  # the kernel never came up
-                text = self._log.read_text(encoding="utf-8", errors="surrogateescape")
-        return {Path(os.path.relpath(line)).as_posix() + "/" * line.endswith("/") for line in text.splitlines()}
+        if self._log is None or not self._log.exists():  # the kernel never came up
+            return set()
+        return set(os.fsdecode(self._log.read_bytes()).replace(os.sep, "/").split("\n"))
 
 
 def tell_opened(root: str, log: str, shell) -> None:
-    """In the kernel: writes, after each cell, the path of each file below a folder that was opened to be read, one a line.
+    """In the kernel: writes, after each cell and at the end, the path of each file below a folder that was opened to be read.
 
-    And of each folder that was listed, with a slash at the end.
+    One a line, as seen from the folder; and of each folder that was listed, with a slash at the end.
     """
     prefix, seen, due = os.path.normcase(os.path.join(root, "")), set(), []
 
@@ -128,7 +143,7 @@ def tell_opened(root: str, log: str, shell) -> None:
         if not readable or not isinstance(path, str | bytes):
             return
         path = os.path.abspath(os.fsdecode(path))
-        line = os.fsencode(path) + (b"\n" if event == "open" else b"/\n")
+        line = path[len(prefix) :] + ("\n" if event == "open" else "/\n")
         if os.path.normcase(path).startswith(prefix) and line not in seen:
             seen.add(line)
             due.append(line)
@@ -138,9 +153,10 @@ def tell_opened(root: str, log: str, shell) -> None:
         del due[: len(lines)]
         # Opened anew: a descriptor kept open might be closed by the notebook, and its number be another file's.
         with contextlib.suppress(OSError), open(log, "ab") as file:
-            file.writelines(lines)
+            file.write(os.fsencode("".join(lines)))
 
     shell.events.register("post_run_cell", tell)
+    atexit.register(tell)
     sys.addaudithook(note)
 
 
@@ -164,6 +180,8 @@ def by_folder(found: set[str], others: set[str], declared: Collection[str], whol
         whole: name a folder of results, where they are many and all that it holds; else one of inputs, where most of what
             it holds was read.
     """
+    if not found:
+        return []
     # Not of modules: Python writes among them.
     counts = Counter(folder for path in found if not path.endswith(".py") for folder in _folders_above(path))
     of_others = Counter(folder for path in others for folder in _folders_above(path))
@@ -178,7 +196,8 @@ def by_folder(found: set[str], others: set[str], declared: Collection[str], whol
 
 def _above(paths: Iterable[str]) -> set[str]:
     """All folders around some paths."""
-    return {folder for path in paths for folder in _folders_above(path)}
+    parents = {path.rpartition("/")[0] for path in paths} - {""}
+    return parents | {folder for path in parents for folder in _folders_above(path)}
 
 
 def _folders_above(path: str) -> Iterator[str]:
@@ -187,7 +206,12 @@ def _folders_above(path: str) -> Iterator[str]:
         yield path
 
 
-def _stats() -> Iterator[tuple[str, os.stat_result]]:
+def _state(stat: os.stat_result) -> tuple[int, ...]:
+    """A file's access time, and its modification time, size and inode: by these, another file is known."""
+    return stat.st_atime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _files() -> Iterator[str]:
     """All files that are watched."""
     root = os.getcwd()
     environments = {os.path.abspath(sys.prefix), os.path.abspath(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv")}
@@ -208,9 +232,9 @@ def _stats() -> Iterator[tuple[str, os.stat_result]]:
             try:
                 if not entry.is_dir():
                     if name not in _SKIPPED_FILES and name[-4:] != ".dvc":
-                        yield path, os.stat(path)  # on Windows, an entry's own knows no inode
+                        yield path
                     continue
-            except OSError:  # it went away just now, or is a link to nothing
+            except OSError:  # it went away just now
                 continue
             if name in _SKIPPED_FOLDERS:
                 continue
