@@ -359,8 +359,14 @@ def test_a_kernel_that_cannot_start_says_why(bare):
     bare.environ = bare.environ | {"PYTHONPATH": str(bare.path / "broken")}
     done = bare.pipeline(*RUN, check=False)
     assert done.returncode == 1
-    assert done.stdout.startswith("notebooks/fit.ipynb: cannot be run: Kernel died before replying to kernel_info\n")
+    assert done.stdout.startswith("notebooks/fit.ipynb: cannot be run: the kernel did not start\n")
     assert "RuntimeError: half installed" in done.stdout
+
+
+def test_the_debugger_is_there_for_who_imports_it(bare):
+    """The kernel itself starts without it."""
+    ready(bare, "import sys\nassert 'debugpy' not in sys.modules\nimport debugpy\nprint(debugpy.__name__)")
+    assert bare.pipeline(*RUN).stdout == "debugpy\n"
 
 
 def test_equal_runs_give_equal_files(bare):

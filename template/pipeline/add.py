@@ -25,7 +25,7 @@ from pathlib import Path
 from pipeline import bring, check, code, edits, files, imports, lift
 from pipeline.notebook import Notebook, NotebookError, read
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
-from pipeline.trace import MANY, by_folder, is_covered, outermost
+from pipeline.trace import MANY, by_folder, is_covered, not_covered, outermost
 
 FOLDER = "notebooks"
 METRICS = (".json", ".yaml", ".yml", ".toml")
@@ -157,14 +157,14 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
             for out in {*moved} - {*lacking}:
                 del moved[out]
     declared = {*stage.outs}
-    reads = {path for path in trace.read if not is_covered(path, declared)}
+    reads = not_covered(trace.read, declared)
     written = {path for path in trace.written if not path.startswith((f"{bring.INPUTS}/", f"{FOLDER}/"))}
     for path in sorted(trace.written - written):
         print(f"{notebook.path}: writes {path}, an input: write it to {bring.WRITTEN_BESIDE_INPUTS} or {bring.RESULTS}")
     others = _results_of_others(stage)
     taken = {path for path in written if is_covered(path, others)}
     written -= taken
-    listed = {path for path in trace.listed_beside({*declared, *others}) if not is_covered(path, declared)}
+    listed = not_covered(trace.listed_beside({*declared, *others}), declared)
     deps = outermost({*by_folder(reads, trace.files - trace.read, (), whole=False), *listed})
     outs = by_folder(written, trace.files - trace.written, others, whole=True)
     if entry is not None:

@@ -54,39 +54,43 @@ class Trace:
     def __enter__(self) -> "Trace":
         self.sees_all = _access_times_tell()
         for path in _files():
-            with contextlib.suppress(OSError):  # it went away just now
-                stat = os.stat(path)
+            try:
+                self._before[path] = state = _state(path)
                 # Linux (`relatime`) notes a read only where the last one noted is not newer than the last change; macOS,
                 # where it is older.
-                if stat.st_atime_ns >= stat.st_mtime_ns:
-                    with contextlib.suppress(OSError):  # a file of someone else's: the hook may see it
-                        stat = _set_back(path, stat)
-                self._before[path] = _state(stat)
+                if self.sees_all and state[0] >= state[1]:
+                    self._before[path] = _set_back(path, state)
+            except OSError:  # it went away just now, or is someone else's: the hook may see it
+                continue
         self.files = {path for path in self._before if not path.endswith(".pyc")}
         return self
 
     def end(self) -> None:
         """Looks at all files when the kernel begins to end, which takes longer; what it touched may change until it has."""
         for path, before in self._before.items():
-            with contextlib.suppress(OSError):
-                if _state(os.stat(path)) == before:
+            try:
+                now = _state(path)
+                if now == before:
                     self._untouched.add(path)
+                elif now[1:] == before[1:]:
+                    self.read.add(path)
+                    _set_back(path, now)  # the next run's start has less time for it
+            except OSError:
+                continue
 
     def __exit__(self, *_) -> None:
-        told, left = self._told(), set()
-        read = {path for path in told if not path.endswith("/")}
-        for path in _files():
-            if path not in self._untouched:
-                try:
-                    now = _state(os.stat(path))
-                except OSError:  # it went away just now
-                    continue
-                before = self._before.get(path, (None,))
-                if before[1:] != now[1:]:
-                    self.written.add(path)
-                elif before != now:
-                    read.add(path)
-            left.add(path)
+        told, left = self._told(), set(_files())
+        read = self.read | {path for path in told if not path.endswith("/")}
+        for path in left - self._untouched:
+            try:
+                now = _state(path)
+            except OSError:  # it went away just now
+                continue
+            before = self._before.get(path, (None,))
+            if before[1:] != now[1:]:
+                self.written.add(path)
+            elif before != now:
+                read.add(path)
         self.read = ({_source(path) for path in read - self.written} & self.files & left) - self.written
         self.written = {path for path in self.written if not path.endswith(".pyc")}
         # A walk over the whole project lists all of it, and Python the folders in which it looks for modules.
@@ -165,6 +169,12 @@ def is_covered(path: str, declared: Collection[str]) -> bool:
     return path in declared or any(folder in declared for folder in _folders_above(path))
 
 
+def not_covered(paths: Iterable[str], declared: Collection[str]) -> set[str]:
+    """Those that are not declared, nor a folder above them."""
+    folders = {folder for folder in _above(paths) if is_covered(folder, declared)}
+    return {path for path in paths if path not in declared and path.rpartition("/")[0] not in folders}
+
+
 def outermost(paths: set[str]) -> set[str]:
     """Those that lie in no other."""
     return {path for path in paths if not is_covered(path, paths - {path})}
@@ -206,8 +216,13 @@ def _folders_above(path: str) -> Iterator[str]:
         yield path
 
 
-def _state(stat: os.stat_result) -> tuple[int, ...]:
-    """A file's access time, and its modification time, size and inode: by these, another file is known."""
+def _state(path: str) -> tuple[int, ...]:
+    """A file's access time, and its modification time, size and inode: by these, another file is known.
+
+    Raises:
+        OSError: it is gone.
+    """
+    stat = os.stat(path)  # on Windows, a folder's entry knows no inode
     return stat.st_atime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
@@ -254,7 +269,7 @@ def _is_below(path: str, folder: str) -> bool:
     return os.path.join(path, "").startswith(os.path.join(folder, ""))
 
 
-def _set_back(path: str, stat: os.stat_result) -> os.stat_result:
+def _set_back(path: str, state: tuple[int, ...]) -> tuple[int, ...]:
     """Sets a file's access time to just before its last change, and returns its new state.
 
     The time of that change stays, so nothing that DVC remembers of the file gets stale.
@@ -262,8 +277,10 @@ def _set_back(path: str, stat: os.stat_result) -> os.stat_result:
     Raises:
         OSError: the file is not ours.
     """
-    os.utime(path, ns=(max(0, stat.st_mtime_ns // 10**9 - 1) * 10**9, stat.st_mtime_ns))
-    return os.stat(path)
+    _, mtime, *rest = state
+    atime = max(0, mtime // 10**9 - 1) * 10**9
+    os.utime(path, ns=(atime, mtime))
+    return atime, mtime, *rest
 
 
 def _access_times_tell() -> bool:
@@ -276,9 +293,11 @@ def _access_times_tell() -> bool:
     os.close(handle)
     try:
         Path(path).write_bytes(b"x")
-        before = _set_back(path, os.stat(path))
+        before = _set_back(path, _state(path))
+        if _state(path) != before:
+            return False
         Path(path).read_bytes()
-        return os.stat(path).st_atime_ns != before.st_atime_ns
+        return _state(path) != before
     except OSError:  # as where times are not ours to set
         return False
     finally:
