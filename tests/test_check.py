@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 
 from pipeline import check, code, run, shell_line
 from pipeline.notebook import NotebookError, _may_assign, bindings, parse
+from pipeline.project import Project
 
 DVC = """\
 stages:
@@ -1231,6 +1232,20 @@ def test_two_variables_in_one_text(here, capsys):
     (here / "dvc.yaml").write_text(DVC.replace("[outputs/code/fit.py]", "['${paths.folder}/${paths.file}']"))
     assert check.main([]) == 0
     assert capsys.readouterr().out == ""
+
+
+def test_a_section_of_several_files_is_one_as_to_dvc(bare):
+    bare.write("params.yaml", "train: {lr: 1, note: {by: me}}\n")
+    bare.write("more.yaml", "train: {more: 2}\n")
+    bare.write(
+        "dvc.yaml",
+        "vars: [more.yaml, {train: {note: {of: 3}}}]\nstages:\n  say:\n    vars: [{train: {note: {at: 4}}}]\n"
+        "    cmd: echo ${train.lr} ${train.more} ${train.note.by} ${train.note.of} ${train.note.at}\n",
+    )
+    bare.run("git", "init", "--quiet")
+    bare.run("dvc", "init", "--quiet")
+    assert "> echo 1 2 me 3 4\n" in bare.run("dvc", "repro", "--dry").stdout
+    assert Project(bare.path).stage("say").cmd == ("echo 1 2 me 3 4",)
 
 
 def test_paths_as_people_give_them(here, capsys):

@@ -394,17 +394,16 @@ class Project:
 
     def _context(self, variables: list | None, outer: dict) -> dict:
         """The variables that `${...}` may name: params.yaml, and what `vars:` adds."""
-        context = dict(outer)
+        context = outer
         if not context and (self.root / PARAMS_FILE).exists():
-            context.update(self.load(PARAMS_FILE))
+            context = self.load(PARAMS_FILE)
         for entry in variables or []:
-            if isinstance(entry, dict):
-                context.update(entry)
-            elif isinstance(entry, str):
+            if isinstance(entry, str):
                 # `file` or `file:key,key`; a colon may also stand behind a drive's letter.
                 file, _, keys = entry.partition(":") if not re.match(r"[A-Za-z]:[\\/]", entry) else (entry, "", "")
                 data = self.load(file)
-                context.update({key: data[key] for key in keys.split(",") if key in data} if keys else data)
+                entry = {key: data[key] for key in keys.split(",") if key in data} if keys else data
+            context = _merged(context, _mapping_of(entry, f"{PIPELINE_FILE}: vars"))
         return context
 
     def load(self, file: str) -> dict:
@@ -646,6 +645,16 @@ def _variable(expression: str, context: dict, where: str) -> object:
         except (LookupError, ValueError):
             raise ProjectError(f"{where}: `${{{expression}}}` is not defined in {PARAMS_FILE} or `vars:`") from None
     return value
+
+
+def _merged(variables: dict, more: dict) -> dict:
+    """Both, and of a section that both have the keys of both. (A value of both is an error that DVC itself tells.)"""
+    common = {
+        name: _merged(variables[name], value)
+        for name, value in more.items()
+        if isinstance(value, dict) and isinstance(variables.get(name), dict)
+    }
+    return variables | more | common
 
 
 def _string(value: object) -> str:
