@@ -1170,6 +1170,12 @@ BROKEN = {
     DVC.replace(
         "fit.ipynb outputs", "${x} outputs"
     ): "dvc.yaml: stage `fit`: `${x}` is not defined in params.yaml or `vars:`",
+    f"vars: {{x: 1}}\n{DVC}": "dvc.yaml: vars: must be a list, one `- name` a line",
+    f"vars: [1]\n{DVC}": "dvc.yaml: vars: must be a mapping of `name: value`",
+    "stages: {b: {cmd: x, vars: {x: 1}}}\n": "dvc.yaml: stage `b`: vars: must be a list, one `- name` a line",
+    "stages: {b: {foreach: 3, do: {cmd: x}}}\n": "dvc.yaml: stage `b`: foreach: must be a list, one `- name` a line",
+    "stages: {b: {matrix: [1], cmd: x}}\n": "dvc.yaml: stage `b`: matrix: must be a mapping of `name: value`",
+    "stages: {b: {matrix: {x: 3}, cmd: x}}\n": "dvc.yaml: stage `b`: matrix: `x`: must be a list, one `- name` a line",
 }
 
 

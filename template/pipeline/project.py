@@ -119,15 +119,16 @@ class Project:
             ProjectError: dvc.yaml is not there, cannot be read, or uses a variable that is not defined.
         """
         pipeline = _mapping_of(self.load(PIPELINE_FILE), PIPELINE_FILE)
+        _list_of(pipeline.get("vars") or [], f"{PIPELINE_FILE}: vars")
         context = self._context(pipeline.get("vars"), {})
         for name, definition in _mapping_of(pipeline.get("stages") or {}, f"{PIPELINE_FILE}: stages").items():
             definition = _mapping_of(definition, f"{PIPELINE_FILE}: stage `{name}`")
             for full_name, body, own_context in _expand(name, definition, context):
-                own_context = self._context(body.get("vars"), own_context)
                 where = f"{PIPELINE_FILE}: stage `{full_name}`"
                 cmd = body.get("cmd") or []
-                for key in ("deps", "outs", "params", "metrics", "plots"):
+                for key in ("vars", "deps", "outs", "params", "metrics", "plots"):
                     _list_of(body.get(key) or [], f"{where}: {key}")
+                own_context = self._context(body.get("vars"), own_context)
                 # A path, or a mapping of one to its options.
                 outs = [
                     pair
@@ -596,19 +597,20 @@ def _entries(stage: Stage) -> Iterator[tuple[str, str | None]]:
 
 def _expand(name: str, definition: dict, context: dict) -> Iterator[tuple[str, dict, dict]]:
     """Name, body and variables of each stage that a definition stands for (dvc/parsing/__init__.py)."""
+    where = f"{PIPELINE_FILE}: stage `{name}`"
     if "foreach" in definition:
-        items = _filled(definition["foreach"] or [], context, f"{PIPELINE_FILE}: stage `{name}`")
-        body = _mapping_of(definition.get("do") or {}, f"{PIPELINE_FILE}: stage `{name}`: do")
+        items = _filled(definition["foreach"] or [], context, where)
+        body = _mapping_of(definition.get("do") or {}, f"{where}: do")
         if isinstance(items, dict):
             pairs = [(_string(key), {"key": key, "item": item}) for key, item in items.items()]
-        elif any(isinstance(item, dict | list) for item in items):
-            pairs = [(str(index), {"item": item}) for index, item in enumerate(items)]
         else:
-            pairs = [(_string(item), {"item": item}) for item in items]
+            _list_of(items, f"{where}: foreach")
+            is_nested = any(isinstance(item, dict | list) for item in items)
+            pairs = [(str(index) if is_nested else _string(item), {"item": item}) for index, item in enumerate(items)]
     elif "matrix" in definition:
-        axes = _mapping_of(
-            _filled(definition["matrix"], context, f"{PIPELINE_FILE}: stage `{name}`"), f"stage `{name}`"
-        )
+        axes = _mapping_of(_filled(definition["matrix"], context, where), f"{where}: matrix")
+        for axis, values in axes.items():
+            _list_of(values, f"{where}: matrix: `{axis}`")
         body, pairs = definition, []
         for combination in itertools.product(*(enumerate(values) for values in axes.values())):
             item = {axis: value for axis, (_, value) in zip(axes, combination, strict=True)}
