@@ -217,6 +217,18 @@ def test_a_record_is_renewed_only_where_the_code_is_the_same(here, capsys):
     assert (here / "dvc.lock").read_text() == renewed
 
 
+@pytest.mark.parametrize("end", [b"<<<<<<< ours\n", b"# \xff\n"])
+def test_a_record_that_cannot_be_read_is_one_line(here, capsys, end):
+    broken = lock(here).encode() + end
+    (here / "dvc.lock").write_bytes(broken)
+    for arguments in [], ["--fix"]:
+        assert check.main(arguments) == 1
+        assert capsys.readouterr().out == (
+            "dvc.lock: cannot be read, in a merge conflict perhaps: `git checkout HEAD dvc.lock`, `uv run dvc repro`\n"
+        )
+    assert (here / "dvc.lock").read_bytes() == broken
+
+
 @pytest.fixture
 def repository(here, environ, monkeypatch):
     """The folder in git, its notebook and dvc.yaml added; a call of it is one of git."""

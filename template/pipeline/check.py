@@ -12,6 +12,8 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
+from ruamel.yaml.error import YAMLError
+
 from pipeline import clone, edits, files
 from pipeline.notebook import (
     NOT_LITERAL,
@@ -313,9 +315,13 @@ def _record(stage: str, notebook: Notebook, output: str, fix: bool) -> Iterator[
     """
     try:
         text = files.read(LOCK_FILE)
+        entry = edits.node(text, ("stages", stage))
     except FileNotFoundError:
         return
-    entry = edits.node(text, ("stages", stage))
+    except (YAMLError, UnicodeDecodeError):
+        # Which of two records is right only a run can say.
+        yield f"{LOCK_FILE}: cannot be read, in a merge conflict perhaps: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
+        return
     dep = _recorded(entry, "deps", notebook.path)
     out = _recorded(entry, "outs", output)
     content = Path(notebook.path).read_bytes()
