@@ -609,6 +609,11 @@ FIXES = {
             "params.yaml:4: added `sizes: [1, 2]` to `model`",
         ],
     ),
+    "a file that only begins": (
+        {"notebook": "LR = 1", "params.yaml": "--- # none yet\n", "dvc.yaml": DVC.replace("[train]", "[]")},
+        {"params.yaml": "--- # none yet\nfit:\n  lr: 1\n", "dvc.yaml": DVC.replace("[train]", "[fit]")},
+        ["params.yaml:3: added `lr: 1` to `fit`", "dvc.yaml: added `fit` to the `params:` of stage `fit`"],
+    ),
     "a key that is listed by itself": (
         {"notebook": "LR = 1\nSTEPS = 2", "params.yaml": "train:\n  lr: 1\n  x: 2\n", "dvc.yaml": DVC.replace("[train]", "[train.lr]")},
         {"params.yaml": "train:\n  lr: 1\n  x: 2\n  steps: 2\n", "dvc.yaml": DVC.replace("[train]", "[train.lr, train.steps]")},

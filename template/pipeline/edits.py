@@ -61,7 +61,10 @@ def with_key(text: str, keys: tuple[str, ...], value: object, comment: str = "")
     if isinstance(parent, ScalarNode) and not parent.style and parent.value in ("~", "null"):
         text = text[: parent.start_mark.index].rstrip(" ") + text[parent.end_mark.index :]
         parent = node(text, keys[:depth])
-    if _is_empty(parent):
+    if parent is None or (_is_empty(parent) and not depth):
+        # An empty text, or no more than `---`.
+        new = _inserted(text, len(text), _lines("", "  ", keys, value, comment))
+    elif _is_empty(parent):
         # `section:` with nothing below it.
         at = _line_start(text, line(text, keys[:depth]))
         indent = re.match(" *", text[at:])[0] + _step(text)
@@ -143,9 +146,6 @@ def with_block(text: str, keys: tuple[str, ...], block: str) -> str:
 
 def _with_pair(text: str, parent, keys: tuple[str, ...], value: object, comment: str) -> str:
     """The text with `keys`, of which all but the first are new mappings' only keys, behind the last key of `parent`."""
-    if parent is None:  # an empty text
-        return _inserted(text, len(text), _lines("", "  ", keys, value, comment))
-    step = _step(text)
     if not isinstance(parent, MappingNode):
         raise EditError(f"there is a value in the place of the section for `{keys[0]}`")
     if parent.flow_style:
@@ -153,7 +153,7 @@ def _with_pair(text: str, parent, keys: tuple[str, ...], value: object, comment:
             value = {key: value}
         return _intoon_one_line(text, parent, on_one_line({keys[0]: value})[1:-1])
     first, last = parent.value[0][0].start_mark, parent.value[-1][0].start_mark
-    lines = _lines(" " * first.column, step, keys, value, comment)
+    lines = _lines(" " * first.column, _step(text), keys, value, comment)
     # Sections stand apart where the last two do.
     apart = re.search(r"\n[ \t]*\r?\n(#.*\n)*\Z", text[: last.index]) or first.index == last.index
     return _with_lines(text, parent, "\n" + lines if len(keys) > 1 and not first.column and apart else lines)
