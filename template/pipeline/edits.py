@@ -90,7 +90,7 @@ def with_item(text: str, keys: tuple[str, ...], item: object) -> str:
     if not isinstance(parent, SequenceNode):
         raise EditError(f"`{'.'.join(keys)}` is no list")
     if parent.flow_style:
-        new = _intoon_one_line(text, parent, on_one_line([item])[1:-1])
+        new = _into_one_line(text, parent, on_one_line([item])[1:-1])
     elif not parent.value:
         raise EditError(f"`{'.'.join(keys)}` is empty")
     else:
@@ -137,7 +137,7 @@ def with_block(text: str, keys: tuple[str, ...], block: str) -> str:
     elif not parent.value:  # `stages:` or `stages: {}`
         start = _line_start(text, line(text, keys[:-1]))
         end = _line_end(text, start)
-        new = _inserted(text[:start] + re.sub(r"\s*\{\s*\}", "", text[start:end]) + text[end:], 0, "")
+        new = text[:start] + re.sub(r"\s*\{\s*\}", "", text[start:end]) + text[end:]
         new = _inserted(new, _line_end(new, start), block)
     else:
         raise EditError(f"`{'.'.join(keys[:-1])}` has no line of its own for `{keys[-1]}`")
@@ -151,7 +151,7 @@ def _with_pair(text: str, parent, keys: tuple[str, ...], value: object, comment:
     if parent.flow_style:
         for key in reversed(keys[1:]):
             value = {key: value}
-        return _intoon_one_line(text, parent, on_one_line({keys[0]: value})[1:-1])
+        return _into_one_line(text, parent, on_one_line({keys[0]: value})[1:-1])
     first, last = parent.value[0][0].start_mark, parent.value[-1][0].start_mark
     lines = _lines(" " * first.column, _step(text), keys, value, comment)
     # Sections stand apart where the last two do.
@@ -169,7 +169,7 @@ def _lines(indent: str, step: str, keys: tuple[str, ...], value: object, comment
     return "\n".join(lines).replace(": \n", ":\n") + "\n"
 
 
-def _intoon_one_line(text: str, parent, new: str) -> str:
+def _into_one_line(text: str, parent, new: str) -> str:
     """Behind the last item of `[...]` or `{...}`."""
     if not parent.value:
         at = parent.end_mark.index - 1
