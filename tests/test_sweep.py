@@ -211,6 +211,14 @@ def test_a_grid(sweeps):
     assert not [path for path in (sweeps.path / ".dvc/tmp/sweep").iterdir() if path.is_dir()]
 
 
+def test_what_diverged_is_last(sweeps):
+    sweeps.replace("fit.py", "score: {(x - 3) ** 2}", "score: {'.nan' if x == 2 else (x - 3) ** 2}")
+    sweeps.git("commit", "--quiet", "--all", "--message", "diverges")
+    for order, expected in {"desc": [1, 4, 3, 2], "asc": [3, 4, 1, 2]}.items():
+        said = sweeps.sweep("-S", "fit.x=range(1,5)", "--by", "score", "--sort-order", order)
+        assert [int(x) for x in re.findall(r"fit\.x=(\d)", said.partition("\nExperiment")[2])] == expected
+
+
 def test_beside_another_dask(sweeps):
     """Its usual port, on which it would listen, is another program's, a notebook's say."""
     with contextlib.ExitStack() as until_the_end:

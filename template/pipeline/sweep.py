@@ -7,6 +7,7 @@ that a sweep which is started again finds what is done.
 import argparse
 import contextlib
 import importlib.util
+import math
 import os
 import re
 import sys
@@ -420,8 +421,9 @@ def _is_metric(name: str, by: str) -> bool:
 
 def _value(metrics: dict[str, object], by: str) -> float | None:
     """The metric that --by names; None where it is no number."""
-    found = [value for name, value in metrics.items() if _is_metric(name, by)]
-    return found[0] if found and isinstance(found[0], int | float) else None
+    found = next((value for name, value in metrics.items() if _is_metric(name, by)), None)
+    # A NaN, as of a training that diverged, would leave all of them in no order.
+    return found if isinstance(found, int | float) and not math.isnan(found) else None
 
 
 def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, object]]:
