@@ -111,6 +111,8 @@ class _Sweep:
         """The project's folder in the repository, as `analyses/churn/`; empty where it is the whole."""
         self.failed = {}
         """Why, by the experiments' names."""
+        self.metrics = {}
+        """What `_metrics` has read: an experiment's do not change."""
 
     def run(self) -> int:
         """Shows the grid, runs what is missing of it, and sums up; returns the exit code."""
@@ -349,16 +351,16 @@ class _Sweep:
         """The metrics of experiments or commits, each as `outputs/metrics.yaml:f1`."""
         from dvc.repo import Repo
 
-        with Repo(str(self.root)) as repo:  # a new one: it sees what git has got meanwhile
-            shown = repo.metrics.show(revs=list(revisions))
-        return {
-            revision: {
-                f"{file}:{key}": value
-                for file, content in shown.get(revision, {}).get("data", {}).items()
-                for key, value in _flat(content.get("data", {}))
-            }
-            for revision in revisions
-        }
+        if new := [revision for revision in revisions if revision not in self.metrics]:
+            with Repo(str(self.root)) as repo:  # a new one: it sees what git has got meanwhile
+                shown = repo.metrics.show(revs=new)
+            for revision in new:
+                self.metrics[revision] = {
+                    f"{file}:{key}": value
+                    for file, content in shown.get(revision, {}).get("data", {}).items()
+                    for key, value in _flat(content.get("data", {}))
+                }
+        return {revision: self.metrics[revision] for revision in revisions}
 
     def _told(self, experiment: Experiment) -> str:
         """Its metrics, or the one that counts."""
@@ -390,7 +392,7 @@ class _Sweep:
 
         done = self._done()
         found = [experiment for experiment in self.experiments if experiment.name in done]
-        metrics = self._metrics(*(experiment.name for experiment in found)) if found else {}
+        metrics = self._metrics(*(experiment.name for experiment in found))
         if by := self.arguments.by:
             sign = 1 if self.arguments.sort_order == "asc" else -1
             values = {name: _value(own, by) for name, own in metrics.items()}
