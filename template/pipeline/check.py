@@ -193,10 +193,8 @@ def _through_the_shell(
                 where = notebook.place(notebook.parameters_cell, parameters[arrival.name].line)
                 yield f"{head} gives {arrival.got!r}, but {where} says `{declared}`: change one of them"
     for parameter in parameters.values():
-        # A key with a dot has no `${...}`.
-        places = [keys for keys in project.keys() if str(keys[-1]).lower() == parameter.key and "." not in str(keys[0])]
-        if places and parameter.name not in passed:
-            keys = [".".join(map(str, each)) for each in places]
+        keys = [".".join(map(str, each)) for each in project.keys(parameter)]
+        if keys and parameter.name not in passed:
             ways = [shell_line.Argument("-p", parameter.name, f"${{{key}}}") for key in keys]
             found = [each for way in ways for each in shell_line.arrivals(way, partial(project.variable, stage))]
             add = "add " + ", or ".join(f"`{way}`" for way in ways)

@@ -217,12 +217,12 @@ class Project:
         values, origins, doubts, unclear = {}, {}, [], []
         given = [*self._given(stage, parameters, unclear)]
         problems += unclear
-        names = {str(keys[-1]).lower() for _, keys, _ in given}
+        names = {_name(keys) for _, keys, _ in given}
         # Where an entry is not clear, it may be what brings them.
         missing = [parameter for key, parameter in parameters.items() if key not in names and not unclear]
-        surplus = [str(keys[-1]) for _, keys, _ in given if str(keys[-1]).lower() not in parameters]
+        surplus = [str(keys[-1]) for _, keys, _ in given if _name(keys) not in parameters]
         for file, keys, value in given:
-            key = str(keys[-1]).lower()
+            key = _name(keys)
             where = f"{self._place(file, keys)}: `{'.'.join(map(str, keys))}`"
             parameter = parameters.get(key)
             if key in origins and origins[key] != where:
@@ -254,38 +254,33 @@ class Project:
         """
         data = self.load(PARAMS_FILE)
         names = {own.key: own for own in notebook.parameters}
-        given = {str(keys[-1]).lower() for _, keys, _ in self._given(stage, names, [])}
-        listed = {entry for file, entry in _entries(stage) if file == PARAMS_FILE}
+        lacks = self._lacking(stage, notebook)
 
         def is_own(paths: list[tuple]) -> bool:
-            return all(repr(_at(data, path)) == repr(names[str(path[-1]).lower()].default) for path in paths)
+            return all(repr(_at(data, path)) == repr(names[_name(path)].default) for path in paths)
 
         def is_free(paths: list[tuple]) -> bool:
             return not any(self._takers(path, stage) for path in paths)
 
         def taken_in(keys: tuple) -> tuple[str, list[tuple]]:
             """The entry that gives a key, and the keys that are there and come with it: its whole section where that fits."""
-            if len(keys) == 2 and str(keys[0]).lower() not in names:
+            if len(keys) == 2 and _name(keys[:1]) not in names:
                 inner = [(keys[0], key) for key in data.get(keys[0]) or ()]
                 # A section that has one more key of those that the stage gets would give that twice.
-                fits = {str(path[-1]).lower() for path in inner} <= names.keys() - given
+                fits = {_name(path) for path in inner} <= lacks.keys()
                 if fits and (is_own(inner) or is_free(inner)):
                     return keys[0], inner
             return ".".join(map(str, keys)), [keys]
 
         there, paths = [], []
-        for keys in self.keys():
-            if str(keys[-1]).lower() != parameter.key or "." in str(keys[0]):  # a dot leads to a key below, for DVC
-                continue
+        for keys in self.keys(parameter):
             entry, inner = taken_in(keys)
-            if entry not in listed:
-                there.append(Cure(keys, True, entry))
-                paths += inner
+            there.append(Cure(keys, True, entry))
+            paths += inner
         taken = [cure.keys for cure in there]
-        sections = self._sections(parameter, stage, names)
         new = [
             Cure((*keys, parameter.key), False, entry)
-            for keys, entry in sections.items()
+            for keys, entry in self._sections(parameter, stage, names).items()
             if (*keys, parameter.key) not in taken
         ]
         if there and not new and (is_own(paths) or is_free(paths)):
@@ -313,22 +308,27 @@ class Project:
             and any(file == PARAMS_FILE and entry in entries for file, entry in _entries(other))
         ]
 
+    def _lacking(self, stage: Stage, notebook: Notebook) -> dict[str, Parameter]:
+        """The parameters that a stage lacks, by their keys."""
+        names = {own.key: own for own in notebook.parameters}
+        given = {_name(keys) for _, keys, _ in self._given(stage, names, [])}
+        return {key: own for key, own in names.items() if key not in given}
+
     def _suits(self, keys: tuple, parameter: Parameter, stage: Stage) -> bool:
         """Whether each other stage that a new key would come to lacks it, too, and has the same default for it."""
         return all(
-            parameter.key in (lacks := self._lacking(other))
+            parameter.key in (lacks := self._lacking_elsewhere(other))
             and repr(lacks[parameter.key].default) == repr(parameter.default)
             for other in self._takers(keys, stage)
         )
 
-    def _lacking(self, stage: Stage) -> dict[str, Parameter]:
-        """The parameters that a stage lacks, by their keys; none where it runs no notebook that can be read."""
+    def _lacking_elsewhere(self, stage: Stage) -> dict[str, Parameter]:
+        """The same of another stage, found out once; none where it runs no notebook that can be read."""
         if stage.name not in self._lacks:
             call, self._lacks[stage.name] = stage.calls("run"), {}
             with contextlib.suppress(NotebookError, ProjectError):
-                names = {own.key: own for own in read(self.root / call[0]).parameters} if call else {}
-                given = {str(keys[-1]).lower() for _, keys, _ in self._given(stage, names, [])}
-                self._lacks[stage.name] = {key: own for key, own in names.items() if key not in given}
+                if call:
+                    self._lacks[stage.name] = self._lacking(stage, read(self.root / call[0]))
         return self._lacks[stage.name]
 
     def _sections(
@@ -347,7 +347,7 @@ class Project:
                 except LookupError:
                     value = None
                 # What has a parameter's name is that parameter, not a section.
-                if isinstance(value, dict | None) and keys[-1].lower() not in parameters:
+                if isinstance(value, dict | None) and _name(keys) not in parameters:
                     sections[keys] = None
                 else:  # a single key: a sibling of it would have to be listed, too
                     sections.setdefault(keys[:-1], ".".join((*keys[:-1], parameter.key)))
@@ -378,9 +378,9 @@ class Project:
                 )
                 inner = [(*keys, key) for key in value] if isinstance(value, dict) else []
                 # A section in which nothing stands yet is one, too.
-                if str(keys[-1]).lower() not in parameters and (isinstance(value, dict) or value is None):
+                if _name(keys) not in parameters and (isinstance(value, dict) or value is None):
                     found = inner
-                elif any(str(key[-1]).lower() in parameters for key in inner):
+                elif any(_name(path) in parameters for path in inner):
                     problems.append(
                         f"{self._place(file, keys)}: `{entry or keys[-1]}` may be meant as a parameter or as a section: "
                         "the notebook has parameters of its name and of its keys; rename one"
@@ -438,10 +438,15 @@ class Project:
         line = edits.line((self.root / file).read_text(encoding="utf-8-sig"), keys)
         return f"{file}:{line}" if line else file
 
-    def keys(self) -> Iterator[tuple]:
-        """The keys of params.yaml at top level and in its sections, but not the sections themselves."""
-        for key, value in self.load(PARAMS_FILE).items():
-            yield from ((key, inner) for inner in value) if isinstance(value, dict) else [(key,)]
+    def keys(self, parameter: Parameter) -> list[tuple]:
+        """The keys of a parameter's name in params.yaml, at top level and in its sections."""
+        found = [
+            path
+            for key, value in self.load(PARAMS_FILE).items()
+            if "." not in str(key)  # a dot leads to a key below, for DVC
+            for path in ([(key, inner) for inner in value] if isinstance(value, dict) else [(key,)])
+        ]
+        return [path for path in found if _name(path) == parameter.key]
 
     def filled(self, stage: Stage, text: str) -> str:
         """A text of a stage with its `${...}` filled in.
@@ -583,6 +588,11 @@ def _at(data: dict, keys: tuple) -> object:
             key = next((own for own in data if str(own) == key), key)
         data = data[key]
     return data
+
+
+def _name(keys: tuple) -> str:
+    """What a parameter's key is compared with: the last of a path of keys, in any case."""
+    return str(keys[-1]).lower()
 
 
 def _entries(stage: Stage) -> Iterator[tuple[str, str | None]]:
