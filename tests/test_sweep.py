@@ -488,6 +488,18 @@ def test_one_that_was_killed(sweeps):
     assert not list((sweeps.path / ".dvc/tmp/sweep").glob("*.ref"))
 
 
+def test_where_a_worker_has_its_clones(sweeps):
+    """In a folder that others of the machine may see, whose name tells no token."""
+    script = (
+        "import sys, types; from pathlib import Path; from pipeline.worker import Experiments\n"
+        "plugin = Experiments('s', sys.argv[1], *[None] * 8)\n"
+        "plugin.setup(types.SimpleNamespace(local_directory='/scratch/dask'))\n"
+        "print(Path(plugin.folder).parent.as_posix())"
+    )
+    for source in ("https://me:glpat-1@host/team/churn.git", "https://host/team/churn.git"):
+        assert sweeps.run("python", "-c", script, source).stdout == "/scratch/sweep-https-host-team-churn-git\n"
+
+
 def test_without_dask(bare):
     done = bare.pipeline("sweep", "-S", "a=1", check=False)
     assert done.returncode == 1

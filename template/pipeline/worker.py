@@ -123,7 +123,8 @@ class Experiments(WorkerPlugin):
         self.worker = worker
         if not self.is_local:
             # Dask gives each worker a new folder, and clears it; what lies beside it is there for the next one.
-            key = re.sub(r"\W+", "-", self.source).strip("-")[-60:]
+            # Each user of the machine can read its name: who logs in, by a token perhaps, is no part of that.
+            key = re.sub(r"\W+", "-", re.sub("://.*@", "://", self.source)).strip("-")[-60:]
             self.folder = Path(worker.local_directory).parent / f"sweep-{key}" / socket.gethostname()
         self.folder = Path(self.folder)
         self.idle, self.all = [], []
