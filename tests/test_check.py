@@ -1260,15 +1260,16 @@ def test_two_variables_in_one_text(here, capsys):
 def test_a_section_of_several_files_is_one_as_to_dvc(bare):
     bare.write("params.yaml", "train: {lr: 1, note: {by: me}}\n")
     bare.write("more.yaml", "train: {more: 2}\n")
+    bare.write("sub/own.yaml", "train: {own: 5}\n")
     bare.write(
         "dvc.yaml",
-        "vars: [more.yaml, {train: {note: {of: 3}}}]\nstages:\n  say:\n    vars: [{train: {note: {at: 4}}}]\n"
-        "    cmd: echo ${train.lr} ${train.more} ${train.note.by} ${train.note.of} ${train.note.at}\n",
+        "vars: [more.yaml, {train: {note: {of: 3}}}]\nstages:\n  say:\n    wdir: sub\n    vars: [{train: {note: {at: 4}}}, own.yaml]\n"
+        "    cmd: echo ${train.lr} ${train.more} ${train.note.by} ${train.note.of} ${train.note.at} ${train.own}\n",
     )
     bare.run("git", "init", "--quiet")
     bare.run("dvc", "init", "--quiet")
-    assert "> echo 1 2 me 3 4\n" in bare.run("dvc", "repro", "--dry").stdout
-    assert Project(bare.path).stage("say").cmd == ("echo 1 2 me 3 4",)
+    assert "> echo 1 2 me 3 4 5\n" in bare.run("dvc", "repro", "--dry").stdout
+    assert Project(bare.path).stage("say").cmd == ("echo 1 2 me 3 4 5",)
 
 
 def test_paths_as_people_give_them(here, capsys):

@@ -128,7 +128,8 @@ class Project:
                 cmd = body.get("cmd") or []
                 for key in ("vars", "deps", "outs", "params", "metrics", "plots"):
                     _list_of(body.get(key) or [], f"{where}: {key}")
-                own_context = self._context(body.get("vars"), own_context)
+                folder = str(_filled(body.get("wdir") or ".", own_context, where))
+                own_context = self._context(body.get("vars"), own_context, folder)
                 # A path, or a mapping of one to its options.
                 outs = [
                     pair
@@ -393,8 +394,8 @@ class Project:
                         seen.add((file, path))
                         yield file, path, _at(data, path)
 
-    def _context(self, variables: list | None, outer: dict) -> dict:
-        """The variables that `${...}` may name: params.yaml, and what `vars:` adds."""
+    def _context(self, variables: list | None, outer: dict, folder: str = ".") -> dict:
+        """The variables that `${...}` may name: params.yaml, and what `vars:` adds, whose files are seen from a folder."""
         context = outer
         if not context and (self.root / PARAMS_FILE).exists():
             context = self.load(PARAMS_FILE)
@@ -402,7 +403,7 @@ class Project:
             if isinstance(entry, str):
                 # `file` or `file:key,key`; a colon may also stand behind a drive's letter.
                 file, _, keys = entry.partition(":") if not re.match(r"[A-Za-z]:[\\/]", entry) else (entry, "", "")
-                data = self.load(file)
+                data = self.load(Path(folder, file).as_posix())
                 entry = {key: data[key] for key in keys.split(",") if key in data} if keys else data
             context = _merged(context, _mapping_of(entry, f"{PIPELINE_FILE}: vars"))
         return context
