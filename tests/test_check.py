@@ -1272,6 +1272,17 @@ def test_a_section_of_several_files_is_one_as_to_dvc(bare):
     assert Project(bare.path).stage("say").cmd == ("echo 1 2 me 3 4 5",)
 
 
+def test_a_matrix_over_a_section_is_one_over_its_keys_as_to_dvc(bare):
+    bare.write("params.yaml", "models: {forest: {trees: 9}, net: {layers: 2}}\n")
+    bare.write("dvc.yaml", "stages:\n  say:\n    matrix: {model: '${models}'}\n    cmd: echo ${item.model}\n")
+    bare.run("git", "init", "--quiet")
+    bare.run("dvc", "init", "--quiet")
+    said = bare.run("dvc", "repro", "--dry").stdout
+    for model in ("forest", "net"):
+        assert f"> echo {model}\n" in said
+        assert Project(bare.path).stage(f"say@{model}").cmd == (f"echo {model}",)
+
+
 def test_paths_as_people_give_them(here, capsys):
     (here / "notebooks/fit.ipynb").write_text(notebook("LR = 1\nLR = 2", "LR"))
     for path in ("notebooks", "./notebooks/fit.ipynb", str(here / "notebooks/fit.ipynb")):

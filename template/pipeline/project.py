@@ -621,7 +621,8 @@ def _expand(name: str, definition: dict, context: dict) -> Iterator[tuple[str, d
     elif "matrix" in definition:
         axes = _mapping_of(_filled(definition["matrix"], context, where), f"{where}: matrix")
         for axis, values in axes.items():
-            _list_of(values, f"{where}: matrix: `{axis}`")
+            # Of a section of params.yaml, DVC takes the keys.
+            _list_of([*values] if isinstance(values, dict) else values, f"{where}: matrix: `{axis}`")
         body, pairs = definition, []
         for combination in itertools.product(*(enumerate(values) for values in axes.values())):
             item = {axis: value for axis, (_, value) in zip(axes, combination, strict=True)}
