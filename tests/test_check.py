@@ -1193,6 +1193,7 @@ BROKEN = {
     "stages: {b: {foreach: 3, do: {cmd: x}}}\n": "dvc.yaml: stage `b`: foreach: must be a list, one `- name` a line",
     "stages: {b: {matrix: [1], cmd: x}}\n": "dvc.yaml: stage `b`: matrix: must be a mapping of `name: value`",
     "stages: {b: {matrix: {x: 3}, cmd: x}}\n": "dvc.yaml: stage `b`: matrix: `x`: must be a list, one `- name` a line",
+    "stages: {b: {cmd: 3}}\n": "dvc.yaml: stage `b`: cmd: must be a command, or a list of them",
 }
 
 

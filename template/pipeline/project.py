@@ -126,6 +126,8 @@ class Project:
             for full_name, body, own_context in _expand(name, definition, context):
                 where = f"{PIPELINE_FILE}: stage `{full_name}`"
                 cmd = body.get("cmd") or []
+                if not isinstance(cmd, str | list) or not all(isinstance(line, str) for line in cmd):
+                    raise ProjectError(f"{where}: cmd: must be a command, or a list of them")
                 for key in ("vars", "deps", "outs", "params", "metrics", "plots"):
                     _list_of(body.get(key) or [], f"{where}: {key}")
                 folder = str(_filled(body.get("wdir") or ".", own_context, where))
