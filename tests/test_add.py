@@ -353,6 +353,30 @@ PATHS = {
         "def place(name): return os.path.join('data/external/img', name)\nplt.savefig(place('new.png'))\nimread(place('1.png'))",
         {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
     ),
+    "a folder of what a function's own name says": (
+        "ROOT = '.'\ndef save_fig(name):\n    path = os.path.join(ROOT, 'img', name + '.png')\n    print(path)\n    plt.savefig(path)",
+        None, {}, set(), set(),
+    ),
+    "a folder of what a function's own name says to read": (
+        "def load(name):\n    path = os.path.join('img', name)\n    return imread(path)",
+        "def load(name):\n    path = os.path.join('data/external/img', name)\n    return imread(path)",
+        {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
+    ),
+    "a folder that an argument names": (
+        "def keep(fig, name, folder='./img', *, more='./raw'):\n    with open(os.path.join(folder, name), 'wb') as file: dump(fig, file)\n"
+        "    fig.savefig(f'{more}/{name}')",
+        None, {}, set(), set(),
+    ),
+    "one name for a result, then for an input": (
+        "path = f'img/{n}.png'\nfig.savefig(path)\npath = 'a.csv'\nread(path)\npath = base / path\nread(path + path)",
+        "path = f'img/{n}.png'\nfig.savefig(path)\npath = 'data/external/a.csv'\nread(path)\npath = base / path\nread(path + path)",
+        {"a.csv": "a.csv"}, {"a.csv"}, set(),
+    ),
+    "a result under a name that is another's, too": (
+        "def keep():\n    path = 'a.csv'\n    df.to_csv(path)\ndef load():\n    path = 'raw/b.csv'\n    return read(path)",
+        "def keep():\n    path = 'a.csv'\n    df.to_csv(path)\ndef load():\n    path = 'data/external/raw/b.csv'\n    return read(path)",
+        {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, {"a.csv"},
+    ),
     "a folder outside": (
         "PLACE = '../up/'\nfor n in range(3): urlretrieve(url, f'{PLACE}{n}.png')",
         "PLACE = 'outputs/up/'\nfor n in range(3): urlretrieve(url, f'{PLACE}{n}.png')", {}, set(), set(),

@@ -7,6 +7,7 @@ import ast
 import contextlib
 import copy
 import filecmp
+import itertools
 import posixpath
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -628,37 +629,22 @@ def _is_path_object(node: ast.expr) -> bool:
 def _uses(notebook: Notebook) -> Iterator[_Use]:
     """All uses of a path that the code makes, in its order; a name's own assignment is none."""
     code = [cell for cell in notebook.cells if cell.type == "code" and cell.tree is not None]
-    once = _assigned_once(code)
-    parents = {node: parent for cell in code for parent in ast.walk(cell.tree) for node in ast.iter_child_nodes(parent)}
-    own = _own_functions(code, parents)
+    once, flow = _assigned_once(code), _Flow(code)
     for cell in code:
         nodes = [node for node in ast.walk(cell.tree) if isinstance(node, ast.expr)]
         static = {node: found for node in nodes if (found := _static(node, cell, once)) is not None}
         for node in sorted(nodes, key=lambda each: (each.lineno, each.col_offset, -(each.end_col_offset or 0))):
-            parent = parents.get(node)
+            parent = flow.parents.get(node)
             if isinstance(node, ast.JoinedStr):
-                yield from _formatted(cell, node, parents, own)
+                yield from _formatted(cell, node, flow)
             if node not in static or parent in static or _is_no_use(node, parent, once):
                 continue
             path, head, head_cell = static[node]
             if not _stands_in_source(head_cell, head):
                 continue
-            role, is_path = _role(node, parents, own)
+            role, is_path, whole = flow.role(node)
             is_path = is_path or (isinstance(node, ast.Name) and bool(_FOLDER_NAME.search(node.id)))
-            more = isinstance(parent, ast.BinOp | ast.FormattedValue)
-            whole = not (more or role == "write" and isinstance(parent, ast.Call) and _name(parent) in _PATHS)
             yield _Use(cell, node, path, head, head_cell, role, is_path, whole)
-
-
-def _own_functions(code: list[Cell], parents: dict) -> dict[str, set[str]]:
-    """The notebook's own functions, each with the roles of what its calls return."""
-    every = [node for cell in code for node in ast.walk(cell.tree)]
-    names = {node.name: set() for node in every if isinstance(node, ast.FunctionDef)}
-    roles = {name: set() for name in names}
-    for node in every:
-        if isinstance(node, ast.Call) and _name(node) in names:
-            roles[_name(node)].add(_role(node, parents, names)[0])
-    return roles
 
 
 def _is_no_use(node: ast.expr, parent: ast.AST | None, once: dict) -> bool:
@@ -681,7 +667,7 @@ def _stands_in_source(cell: Cell, node: ast.expr) -> bool:
     return cell.python[0].split("\n")[rows] == cell.source.split("\n")[rows]
 
 
-def _formatted(cell: Cell, node: ast.JoinedStr, parents: dict, own: dict[str, set[str]]) -> Iterator[_Use]:
+def _formatted(cell: Cell, node: ast.JoinedStr, flow: "_Flow") -> Iterator[_Use]:
     """`f"images/{name}.png"`: the folder in front can be told, and is replaced by its text."""
     first = node.values[0] if node.values else None
     if not (isinstance(first, ast.Constant) and "/" in first.value) or not _stands_in_source(cell, node):
@@ -700,7 +686,7 @@ def _formatted(cell: Cell, node: ast.JoinedStr, parents: dict, own: dict[str, se
             end_col_offset=start + len(folder.encode()),
         )
         text.bare = True
-        yield _Use(cell, text, folder, text, cell, _role(node, parents, own)[0], True, False)
+        yield _Use(cell, text, folder, text, cell, flow.role(node)[0], True, False)
 
 
 _FOLDER_NAME = re.compile(r"dir|path|folder|root|file|source", re.IGNORECASE)
@@ -782,41 +768,125 @@ def _name(call: ast.Call) -> str:
     return call.func.attr if isinstance(call.func, ast.Attribute) else getattr(call.func, "id", "")
 
 
-def _role(node: ast.expr, parents: dict, own: dict[str, set[str]]) -> tuple[str, bool]:
-    """What the call around a path does with it, and whether something says that it is one.
+_FUNCTION = ast.FunctionDef | ast.AsyncFunctionDef | ast.Lambda
 
-    What a function of the notebook's own writes, and in which folder, its name does not tell. What it returns has the role of
-    its calls.
-    """
-    is_path = isinstance(node, ast.Call | ast.BinOp)
-    child, parent = node, parents.get(node)
-    while isinstance(parent, ast.expr | ast.keyword):
-        if isinstance(parent, ast.BinOp):
-            is_path = is_path or isinstance(parent.op, ast.Div)
-        elif isinstance(parent, ast.Call):
-            name, receiver = _name(parent), child is parent.func
-            if name in _OPENS:
-                mode = next((word.value for word in parent.keywords if word.arg == "mode"), None)
-                mode = mode or next(iter(parent.args[0 if receiver else 1 :]), None)
-                writes = isinstance(mode, ast.Constant) and str(mode.value)[:1] in ("w", "a", "x")
-                return ("write" if writes else "" if name == "HDFStore" else "read"), True
-            if _WRITES.fullmatch(name):
-                return "" if name in own else "write", True
-            if name in ("mkdir", "makedirs"):
-                return "folder", True
-            if _ASKS.fullmatch(name):
-                return "", True
-            if name in _PATHS:
-                is_path = True
-            elif _READS.fullmatch(name):
-                return "read", True
-            elif name not in ("str", "fspath", "abspath", "expanduser", "resolve", "absolute"):
-                return "", is_path
-        elif not isinstance(parent, ast.Attribute | ast.Starred | ast.JoinedStr | ast.FormattedValue | ast.keyword):
-            return "", is_path
-        child, parent = parent, parents.get(parent)
-    if isinstance(parent, ast.Return):
-        while parent is not None and not isinstance(parent, ast.FunctionDef):
-            parent = parents.get(parent)
-        return "write" if parent is not None and own.get(parent.name) == {"write"} else "", is_path
-    return "", is_path
+
+class _Flow:
+    """What becomes of the paths that the code says: in the calls around them, and where a name stands for them."""
+
+    def __init__(self, code: list[Cell]):
+        every = [(cell.number, node) for cell in code for node in ast.walk(cell.tree)]
+        self.parents = {child: node for _, node in every for child in ast.iter_child_nodes(node)}
+        bound = [node for _, node in every if _bound_name(node) is not None]
+        self._bound = {(self._function(node), _bound_name(node)) for node in bound}
+        self._names: dict[tuple, list[tuple[tuple, ast.AST]]] = {}
+        """By function and name: the places, in their order, that give it a value or use it."""
+        for number, node in every:
+            if isinstance(node, ast.Name | ast.arg):
+                # A value is there before the name has it: `path = path + "/x"`.
+                around = self.parents[node]
+                end = around if _bound_name(node) and isinstance(around, ast.Assign | ast.AnnAssign) else node
+                place = (number, end.end_lineno, end.end_col_offset, _bound_name(node) is not None)
+                self._names.setdefault(self._meant(node), []).append((place, node))
+        for places in self._names.values():
+            places.sort(key=lambda each: each[0])
+        self._own = {node.name: set() for _, node in every if isinstance(node, ast.FunctionDef)}
+        """The notebook's own functions, each with the roles of what its calls return."""
+        self._roles: dict[ast.expr, tuple[str, bool, bool]] = {}
+        calls = [node for _, node in every if isinstance(node, ast.Call) and _name(node) in self._own]
+        for name, role in [(_name(call), self.role(call)[0]) for call in calls]:
+            self._own[name].add(role)
+        self._roles.clear()  # they did not know yet what functions return
+
+    def role(self, node: ast.expr) -> tuple[str, bool, bool]:
+        """What the call around a path does with it, whether something says that it is one, and whether that is all of it.
+
+        What a function of the notebook's own writes, and in which folder, its name does not tell. What it returns has the role
+        of its calls; what a name is given, that of the name's uses.
+        """
+        if node in self._roles:  # two names may lead to one use, and so on
+            return self._roles[node]
+        role, is_path, last = self._role_in_expression(node)
+        around = self.parents.get(node)
+        whole = not isinstance(around, ast.BinOp | ast.FormattedValue)
+        if not role:
+            later = [self.role(use) for use in self._uses_of_name(last)]
+            roles = [each[0] for each in later if each[0]]
+            role = next((each for each in roles if each != "folder"), roles[0] if roles else "")
+            whole = whole and all(each[2] for each in later)
+        is_folder = role == "write" and isinstance(around, ast.Call) and _name(around) in _PATHS
+        self._roles[node] = role, is_path, whole and not is_folder
+        return self._roles[node]
+
+    def _role_in_expression(self, node: ast.expr) -> tuple[str, bool, ast.expr]:
+        """The role, whether it is a path, and the last expression that has no other value than the path's."""
+        is_path = isinstance(node, ast.Call | ast.BinOp)
+        child, parent = node, self.parents.get(node)
+        while isinstance(parent, ast.expr | ast.keyword):
+            if isinstance(parent, ast.BinOp):
+                is_path = is_path or isinstance(parent.op, ast.Div)
+            elif isinstance(parent, ast.Call):
+                name, receiver = _name(parent), child is parent.func
+                if name in _OPENS:
+                    mode = next((word.value for word in parent.keywords if word.arg == "mode"), None)
+                    mode = mode or next(iter(parent.args[0 if receiver else 1 :]), None)
+                    writes = isinstance(mode, ast.Constant) and str(mode.value)[:1] in ("w", "a", "x")
+                    return "write" if writes else "" if name == "HDFStore" else "read", True, child
+                if _WRITES.fullmatch(name):
+                    return "" if name in self._own else "write", True, child
+                if name in ("mkdir", "makedirs"):
+                    return "folder", True, child
+                if _ASKS.fullmatch(name):
+                    return "", True, child
+                if name in _PATHS:
+                    is_path = True
+                elif _READS.fullmatch(name):
+                    return "read", True, child
+                elif name not in ("str", "fspath", "abspath", "expanduser", "resolve", "absolute"):
+                    return "", is_path, child
+            elif not isinstance(parent, ast.Attribute | ast.Starred | ast.JoinedStr | ast.FormattedValue | ast.keyword):
+                return "", is_path, child
+            child, parent = parent, self.parents.get(parent)
+        if isinstance(parent, ast.Return):
+            function = self._function(parent)
+            writes = isinstance(function, ast.FunctionDef) and self._own.get(function.name) == {"write"}
+            return "write" if writes else "", is_path, child
+        return "", is_path, child
+
+    def _uses_of_name(self, value: ast.expr) -> list[ast.Name]:
+        """Where the name is used that an assignment, or an argument's default, gives this value: until it has another."""
+        match self.parents.get(value):
+            case ast.Assign(targets=[ast.Name() as target]) | ast.AnnAssign(target=ast.Name() as target):
+                pass
+            case ast.arguments(posonlyargs=first, args=more, kwonlyargs=last) as every:
+                positional = [*first, *more]
+                names = [*positional[len(positional) - len(every.defaults) :], *last]
+                target = names[[*every.defaults, *every.kw_defaults].index(value)]
+            case _:
+                return []
+        nodes = [node for _, node in self._names[self._meant(target)]]
+        later = nodes[nodes.index(target) + 1 :]
+        return [*itertools.takewhile(lambda node: _bound_name(node) is None, later)]
+
+    def _function(self, node: ast.AST) -> ast.AST | None:
+        """The function whose code it is; None at top level."""
+        node = self.parents.get(node)
+        while node is not None and not isinstance(node, _FUNCTION):
+            node = self.parents.get(node)
+        return node
+
+    def _meant(self, node: ast.Name | ast.arg) -> tuple[ast.AST | None, str]:
+        """The function to which a name belongs, and the name."""
+        name = node.id if isinstance(node, ast.Name) else node.arg
+        function = self._function(node)
+        while function is not None and (function, name) not in self._bound:
+            function = self._function(function)
+        return function, name
+
+
+def _bound_name(node: ast.AST) -> str | None:
+    """The name that is given a value there; None elsewhere."""
+    match node:
+        case ast.arg(arg=name) | ast.Name(id=name, ctx=ast.Store() | ast.Del()):
+            return name
+    return None
