@@ -209,6 +209,39 @@ def test_arguments_are_lifted():
         )
 
 
+def test_what_was_a_script_takes_the_defaults_of_its_options():
+    source = (
+        "%matplotlib inline\nparser = argparse.ArgumentParser()\nparser.add_argument('-e', '--epochs', type=int, default=2)\n"
+        "parser.add_argument('--learning-rate', nargs='?', const=7, default=0.5)\nargs = parser.parse_args()  # ü"
+    )
+    text = notebook("N = 1", "import argparse", source.partition("\n")[2], "print(args.epochs * args.learning_rate)")
+    made = lifted(parse(text, "x.ipynb"), ["epochs"])
+    assert made.notebook.cells[0].source == "N = 1\nEPOCHS = 2"
+    assert made.notebook.cells[2].source == (
+        source.partition("\n")[2].replace("default=2", "default=EPOCHS").replace("parse_args()", "parse_args([])")
+    )
+    assert made.notes == [
+        "x.ipynb: cell 3: `epochs=` is now the parameter `EPOCHS`",
+        "x.ipynb: cell 3, line 4: `parse_args()` would read Jupyter's own arguments: it is `parse_args([])` now, which takes the "
+        "defaults",
+        "x.ipynb: might be parameters, too: learning_rate=0.5 (cell 3): `--lift learning_rate` makes them so",
+    ]
+    assert (
+        source.replace("parse_args()", "parse_args([])")
+        in lifted(parse(notebook("N = 1", source), "x.ipynb"), []).notebook.cells[1].source
+    )
+    for other in ("import sys\nsys.argv = ['x']", "args = parser.parse_args(['--epochs', '3'])"):
+        plain = (
+            source.replace("args = parser.parse_args()", "")
+            + other
+            + ("\nparser.parse_args()" if "sys" in other else "")
+        )
+        assert lifted(parse(notebook("N = 1", plain), "x.ipynb"), []).notebook.cells[1].source == plain
+    # Nor another object's method of that name.
+    plain = "command.parse_args()"
+    assert lifted(parse(notebook("N = 1", plain), "x.ipynb"), []).notebook.cells[1].source == plain
+
+
 def test_variables_are_lifted():
     cells = ("# train\nN = 3", "# how often\nEPOCHS = 10\nprint(EPOCHS)", "SEED = 1", "f(SEED, N, seed=2)")
     made = lifted(parse(notebook(*cells), "x.ipynb"), ["EPOCHS", "SEED", "N"])

@@ -67,6 +67,7 @@ def lifted(notebook: Notebook, names: list[str]) -> Lifted:
             _move_one(result, cell, name)
         else:
             _lift_keyword(result, name)
+    _leave_the_command_line(result)
     result.notes += [line for line in _suggestions(result.notebook) if line not in result.notes]
     return result
 
@@ -291,6 +292,25 @@ def _variable(notebook: Notebook, name: str) -> str:
     return name.upper() if is_taken or all(parameter.name.isupper() for parameter in notebook.parameters) else name
 
 
+def _leave_the_command_line(result: Lifted) -> None:
+    """Has a notebook that was a script take its options' defaults: the command line is Jupyter's, which argparse refuses."""
+    notebook = result.notebook
+    code = "\n".join(cell.source for cell in _running(notebook))
+    if "ArgumentParser" not in code or "sys.argv" in code:  # another's method; it may see to that itself
+        return
+    for cell in _code(notebook):
+        raw = notebook.document["cells"][cell.number - 1]
+        for node in [*ast.walk(cell.tree)][::-1]:  # the last first, so that the ones before it stay where they are
+            match node:
+                case ast.Call(func=ast.Attribute(attr="parse_args") as method, args=[], keywords=[]):
+                    raw["source"] = replaced(_source(raw), node, f"{ast.unparse(method)}([])")
+                    result.notes.append(
+                        f"{notebook.place(cell, node.lineno)}: `parse_args()` would read Jupyter's own arguments: it is "
+                        "`parse_args([])` now, which takes the defaults"
+                    )
+    result.notebook = Notebook(notebook.path, notebook.document)
+
+
 # Arguments that say how something looks or how fast it is done, or which of two axes is meant.
 _NO_RESULT = re.compile(
     r"alpha|axis|bins|dpi|font\w*|\w*size|lw|linewidth|\w*pad\w*|n_?cols|n_?rows|n_jobs|num_workers|precision|rotation|"
@@ -337,10 +357,19 @@ def _keywords(notebook: Notebook):
             continue
         for node in ast.walk(cell.tree):
             if isinstance(node, ast.Call):
-                for keyword in node.keywords:
+                for keyword in _arguments(node):
                     value = keyword.value.operand if isinstance(keyword.value, ast.UnaryOp) else keyword.value
                     if keyword.arg and isinstance(value, ast.Constant) and isinstance(value.value, int | float | str):
                         yield cell, keyword
+
+
+def _arguments(call: ast.Call) -> list[ast.keyword]:
+    """A call's keyword arguments; of `add_argument("--epochs", default=10)` it is `epochs`, which it makes in the end."""
+    match call:
+        case ast.Call(func=ast.Attribute(attr="add_argument"), args=[*_, ast.Constant(value=str(option))]):
+            name = option.lstrip("-").replace("-", "_")
+            return [ast.keyword(name, each.value) for each in call.keywords if each.arg == "default"]
+    return call.keywords
 
 
 def _running(notebook: Notebook) -> list[Cell]:
