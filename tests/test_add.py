@@ -1083,6 +1083,50 @@ def test_a_stage_is_brought_up_to_date(project):
     assert "more.txt" not in project.read("dvc.yaml")
 
 
+def test_results_whose_names_another_run_changes(project, tmp_path):
+    source = (
+        "import os, time\nfor folder in ('models', 'logs', 'parts', 'mixed', 'outputs/deep'): os.makedirs(folder, exist_ok=True)\n"
+        "open(f'models/{KIND}_{DEPTH}.pkl', 'w').write(KIND)\nopen(time.strftime('logs/%Y-%m-%d.log'), 'w').write('x')\n"
+        "for n in range(3): open(f'parts/{n}.csv', 'w').write('x')\n"
+        "open(f'd{DEPTH}.txt', 'w').write('x')\nopen(f'mixed/{KIND}.csv', 'w').write('x')\nopen('mixed/score.json', 'w').write('{\"a\": 1}')"
+    )
+    (tmp_path / "deep.ipynb").write_text(untagged("KIND = 'tree'\nDEPTH = 2\nFAST = True", source, "print(FAST)"))
+    said = project.pipeline("add", str(tmp_path / "deep.ipynb")).stdout
+    assert "dvc.yaml: lists models as a whole: models/tree_2.pkl has the value of `KIND` in its name\n" in said
+    assert re.search(r"^dvc.yaml: lists logs as a whole: logs/[\d-]+.log has the time in its name$", said, re.MULTILINE)
+    for path, name in (("d2.txt", "DEPTH"), ("mixed/tree.csv", "KIND")):
+        assert (
+            f"notebooks/deep.ipynb: writes {path}, which has the value of `{name}` in its name, and the stage fails where that is "
+            "another: give it one name, DVC keeps that of each run; or write it to outputs/deep/, and dvc.yaml lists the folder; "
+            "then `git add --all .`, then: uv run python -m pipeline add notebooks/deep.ipynb\n"
+        ) in said
+    outs = [
+        "d2.txt",
+        "logs",
+        "mixed/tree.csv",
+        "models",
+        "outputs/deep.ipynb",
+        "parts/0.csv",
+        "parts/1.csv",
+        "parts/2.csv",
+    ]
+    assert stage(project, "deep")["outs"] == outs
+    # What is said works, and so does the next run with other values.
+    project.replace("notebooks/deep.ipynb", "d{DEPTH}.txt", "outputs/deep/{DEPTH}.txt")
+    project.replace("notebooks/deep.ipynb", "mixed/{KIND}.csv", "mixed/kind.csv")
+    for path in ("d2.txt", "mixed/tree.csv"):
+        project.replace("dvc.yaml", f"      - {path}\n", "")
+    project.run("git", "add", "--all")
+    project.pipeline("add", "notebooks/deep.ipynb")
+    assert {"mixed/kind.csv", "outputs/deep"} < {*stage(project, "deep")["outs"]}
+    project.replace("params.yaml", "kind: tree", "kind: bush")
+    project.replace("params.yaml", "depth: 2", "depth: 3")
+    project.run("git", "add", "--all")
+    project.run("dvc", "repro")
+    assert [path.name for path in (project.path / "models").glob("*.pkl")] == ["bush_3.pkl"]
+    assert "Running stage" not in project.run("dvc", "repro").stdout
+
+
 def test_what_is_lifted_keeps_its_value_beside_another_stages(project, tmp_path):
     """Of the name of a key that another stage has, with another value, and where the stage has no parameter yet."""
     rate = re.search(r"^  rate: (.*)$", project.read("params.yaml"), re.MULTILINE)[1]

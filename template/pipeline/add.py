@@ -17,8 +17,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -167,6 +168,7 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
     listed = not_covered(trace.listed_beside({*declared, *others}), declared)
     deps = outermost({*by_folder(reads, trace.files - trace.read, (), whole=False), *listed})
     outs = by_folder(written, trace.files - trace.written, others, whole=True)
+    outs = _settled(outs, {*others, *declared, *(trace.files - trace.written)}, notebook, given.values)
     if entry is not None:
         # A run that failed has not seen all, nor has one where access times do not tell: what the code tells stays.
         entry.deps = outermost({*deps, *(entry.deps if exit_code or not trace.sees_all else ())})
@@ -194,6 +196,65 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
     if exit_code == 0:
         _record(stage)
     return exit_code
+
+
+# No stage has the whole of these.
+_SHARED = ("", "data", bring.INPUTS, bring.WRITTEN_BESIDE_INPUTS, bring.RESULTS, FOLDER)
+
+
+def _settled(results: list[str], others: set[str], notebook: Notebook, values: dict[str, object]) -> list[str]:
+    """The results, with the folder in the place of those whose names are others in another run; says what was done.
+
+    Args:
+        others: what DVC would not let lie in the folder, or what a run would find no more there.
+    """
+    changing = {path: found for path in results if (found := _changing(path, results, notebook, values))}
+    # Metrics and plots are listed one by one.
+    others = {*others, *(path for path in results if path not in changing and _out_item(path)[0] != "outs")}
+    for path, (folder, why) in changing.items():
+        if folder in _SHARED or any(is_covered(other, {folder}) for other in others):
+            print(
+                f"{notebook.path}: writes {path}, which has {why} in its name, and the stage fails where that is another: give "
+                "it one name, DVC keeps that of each run; or write it to "
+                f"{bring.RESULTS}/{Path(notebook.path).stem}/, and {PIPELINE_FILE} lists the folder; then {_again(notebook.path)}"
+            )
+        elif path in results:
+            print(f"{PIPELINE_FILE}: lists {folder} as a whole: {path} has {why} in its name")
+            results = [*(each for each in results if not is_covered(each, {folder})), folder]
+    return sorted(results)
+
+
+def _changing(path: str, results: Collection[str], notebook: Notebook, values: dict) -> tuple[str, str] | None:
+    """The folder around what another run calls otherwise, and what of that run its name has; None where the name stays.
+
+    Told by the values of this run: a parameter's, or the time at which it was written.
+    """
+    written, code = Path(path).stat().st_mtime, notebook.code()
+    moments = (time.localtime(written), time.gmtime(written))
+    days = {time.strftime(form, each) for form in ("%Y%m%d", "%d%m%Y", "%m%d%Y", "%y%m%d") for each in moments}
+    counted = [re.sub(r"\d+", "0", each) for each in results].count(re.sub(r"\d+", "0", path)) > 1
+    parts = path.split("/")
+    for index, part in enumerate(parts):
+        if part in code:
+            continue
+        folder = "/".join(parts[:index])
+        seconds = (int(number) for number in re.findall(r"(?<!\d)\d{10}(?!\d)", part))
+        if (
+            any(day in re.sub(r"\D", "", part) for day in days)
+            or any(time.strftime("%b%d", each) in part for each in moments)
+            or any(abs(each - written) < 86400 for each in seconds)
+        ):
+            return folder, "the time"
+        for name, value in values.items():
+            said = re.escape(str(value))
+            match value:
+                case bool():
+                    continue
+                case int() | float() if not counted and re.search(rf"(?<![\d.]){said}(?!\.?\d)", part):
+                    return folder, f"the value of `{name}`"
+                case str() if len(value) > 2 and value != part and re.search(rf"(?<![^\W_]){said}(?![^\W_])", part):
+                    return folder, f"the value of `{name}`"
+    return None
 
 
 @contextlib.contextmanager
