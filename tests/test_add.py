@@ -1127,6 +1127,29 @@ def test_results_whose_names_another_run_changes(project, tmp_path):
     assert "Running stage" not in project.run("dvc", "repro").stdout
 
 
+def test_paths_in_configuration_and_modules_are_named(project, tmp_path):
+    work = tmp_path / "work"
+    (work / "data").mkdir(parents=True)
+    (work / "data/train.csv").write_text("1")
+    (work / "config.yaml").write_text(
+        "# of data/train.csv\ntrain: data/train.csv\nold: data/external/customers.csv\nout: new.csv\n"
+    )
+    (work / "config.json").write_text(
+        json.dumps({"a": ["./data", "data/train.csv", "config.yaml", "data/", "gone.csv"]}, indent=1)
+    )
+    (work / "tool.py").write_text("PLACE = './data/train.csv'\n")
+    source = "import tool\nfor name in ('config.yaml', 'config.json'): print(open(name).read())"
+    (work / "led.ipynb").write_text(untagged(source))
+    said = project.pipeline("add", str(work / "led.ipynb")).stdout
+    stays = ": paths in it stay as they are: put what is read into data/external, and write its path from the project's root there\n"
+    assert f"data/external/config.yaml: names `data/train.csv` (line 2){stays}" in said
+    assert (
+        f"data/external/config.json: names `./data` (line 3), `data/train.csv` (line 4), `config.yaml` (line 5), ...{stays}"
+        in said
+    )
+    assert f"notebooks/tool.py: names `./data/train.csv` (line 1){stays}" in said
+
+
 def test_what_is_lifted_keeps_its_value_beside_another_stages(project, tmp_path):
     """Of the name of a key that another stage has, with another value, and where the stage has no parameter yet."""
     rate = re.search(r"^  rate: (.*)$", project.read("params.yaml"), re.MULTILINE)[1]

@@ -98,6 +98,8 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
         _copy(file, root / place)
     for line in _said_copies({**found.copies, **modules}):
         print(line)
+    for line in bring.not_followed({**found.copies, **modules}, source.resolve().parent, root):
+        print(line)
     for place in modules.values():
         _tidy(place)
     if is_written:

@@ -213,6 +213,39 @@ def brought(
     return result
 
 
+# Files that tell code where others are; larger ones are data.
+_CONFIGURATION = (".yaml", ".yml", ".json", ".toml", ".ini", ".cfg", ".py")
+_CONFIGURATION_SIZE = 100_000
+
+
+def not_followed(copies: Mapping[Path, str], origin: Path, root: Path) -> Iterator[str]:
+    """What is to be said of the paths that stand in configuration and modules, which come along as they are.
+
+    Whether they are read or written, no call around them tells.
+
+    Args:
+        copies: the files that were copied, and where to.
+        origin: the notebook's folder, from which relative paths start.
+        root: the project's.
+    """
+    places = _Places(_bases(origin.resolve()), root.resolve(), Brought(Notebook("", {"cells": []})), {})
+    for file, place in copies.items():
+        if file.suffix not in _CONFIGURATION or file.stat().st_size > _CONFIGURATION_SIZE:
+            continue
+        named = {}
+        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
+            for word in re.findall(_WORD, re.sub(r"(^|\s)#.*", "", line)):
+                found = places.find(word) if _EXTENSION.search(word) or "/" in word else None
+                if found and not same(found.source, root / word):
+                    named.setdefault(word, f"`{word}` (line {number})")
+        if named:
+            more = ["..."] if len(named) > 3 else []
+            yield (
+                f"{place}: names {', '.join([*named.values()][:3] + more)}: paths in it stay as they are: put what is read into "
+                f"{INPUTS}, and write its path from the project's root there"
+            )
+
+
 @dataclass(frozen=True)
 class _Found:
     """A path of the notebook's that is there."""
