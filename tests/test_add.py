@@ -395,6 +395,10 @@ PATHS = {
         "def load(name):\n    path = os.path.join('data/external/img', name)\n    return imread(path)",
         {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
     ),
+    "behind a folder that is not told": (
+        "read(os.path.join(args.dir, label, '*.csv'))\nread(args.dir + 'a.csv')\nread(d / 'raw' / 'b.csv')\nread(d.joinpath('img', '1.png'))",
+        None, {}, set(), set(),
+    ),
     "a folder that an argument names": (
         "def keep(fig, name, folder='./img', *, more='./raw'):\n    with open(os.path.join(folder, name), 'wb') as file: dump(fig, file)\n"
         "    fig.savefig(f'{more}/{name}')",
@@ -1148,6 +1152,24 @@ def test_paths_in_configuration_and_modules_are_named(project, tmp_path):
         in said
     )
     assert f"notebooks/tool.py: names `./data/train.csv` (line 1){stays}" in said
+
+
+def test_a_folder_of_results_that_the_notebook_only_found(project, tmp_path):
+    """Where it was written, the folder was there; in the project DVC takes it away before each run."""
+    for folder in ("work/figs", "up/old", "work/made"):
+        (tmp_path / folder).mkdir(parents=True)
+    source = (
+        "import os\nos.makedirs('made', exist_ok=True)\ndef keep(name):\n    path = os.path.join('figs', name)\n"
+        "    open(path, 'w').write('x')\nkeep(f'{N}.txt')\nopen(f'../up/old/{N}.txt', 'w').write('x')\nopen('made/' + 'a', 'w').write('x')"
+    )
+    (tmp_path / "work/found.ipynb").write_text(untagged("N = 1", source))
+    project.pipeline("add", str(tmp_path / "work/found.ipynb"))
+    assert "data/external" not in str(stage(project, "found"))
+    assert 'for folder in ["figs", "outputs/old"]:' in read(project.path / "notebooks/found.ipynb").cells[0].source
+    project.run("git", "add", "--all")
+    project.replace("params.yaml", "n: 1", "n: 2")
+    project.run("dvc", "repro")
+    assert [path.name for path in (project.path / "figs").glob("*.txt")] == ["2.txt"]
 
 
 def test_what_is_lifted_keeps_its_value_beside_another_stages(project, tmp_path):

@@ -86,8 +86,8 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     _refuse_taken(given, found.outputs, stage)
     modules = {} if inside else _modules(given, source.resolve().parent)
     _refuse_overwriting(source, found.copies, modules)
-    if not inside and (found.notebook.document != given.document or found.outputs or modules):
-        found.notebook = _starting_in_root(found.notebook, bool(modules))
+    if not inside and (found.notebook.document != given.document or found.outputs or found.folders or modules):
+        found.notebook = _starting_in_root(found.notebook, bool(modules), found.folders)
     lifted = lift.lifted(found.notebook, names)
     is_written = not inside or lifted.notebook.document != given.document
     _refuse_unsaved(PIPELINE_FILE, PARAMS_FILE, *([target] if is_written else []))
@@ -594,15 +594,25 @@ MODULES = """\
 # Modules beside the notebook are found from there, too.
 sys.path.append("notebooks")
 """
+FOLDERS = """\
+# Folders in which it writes: git keeps no empty ones.
+for folder in %s:
+    Path(folder).mkdir(parents=True, exist_ok=True)
+"""
 
 
-def _starting_in_root(notebook: Notebook, has_modules: bool) -> Notebook:
-    """The notebook with a cell below its title by which it runs in an editor, too, that starts it in its own folder."""
+def _starting_in_root(notebook: Notebook, has_modules: bool, folders: Collection[str] = ()) -> Notebook:
+    """The notebook with a cell below its title by which it runs in an editor, too, that starts it in its own folder.
+
+    Args:
+        folders: those that were there where the notebook was.
+    """
     cells = notebook.document["cells"]
     # Any other change of folder is to be taken out: from then on only this cell starts it in the root.
     if any('if Path.cwd().name == "notebooks":' in cell.source for cell in notebook.cells):
         return notebook
     source = START.replace("import os\n", "import os\nimport sys\n") + MODULES if has_modules else START
+    source += FOLDERS % json.dumps(sorted(folders)) if folders else ""
     cell = {"cell_type": "code", "id": "start-in-root", "metadata": {}, "source": source.rstrip("\n")}
     at = 1 if cells and cells[0].get("cell_type") == "markdown" else 0
     return Notebook(notebook.path, {**notebook.document, "cells": [*cells[:at], cell, *cells[at:]]})

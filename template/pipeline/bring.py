@@ -62,6 +62,8 @@ class Brought:
     """What the notebook reads, as far as the code tells; a folder may be one."""
     outputs: set[str] = field(default_factory=set)
     """What it writes, as far as the code tells."""
+    folders: set[str] = field(default_factory=set)
+    """Where it writes what is named as it runs, and found a folder that it does not make."""
     notes: list[str] = field(default_factory=list)
 
 
@@ -117,7 +119,8 @@ def brought(
         else:
             follow(use.cell, use.node, "", new)
 
-    uses, missing, as_they_are = _without_own_lists([*_uses(notebook)]), set(), []
+    every = [*_uses(notebook)]
+    uses, missing, as_they_are = _without_own_lists(every), set(), []
     written = {**_written_by_shell(notebook, uses), **_written(uses)}
     results = _results_folders(uses, written)
     no_inputs = {*written, *(head.value for head in results)}
@@ -162,6 +165,8 @@ def brought(
                 elif new != use.path:
                     follow_whole(use, new)
             moved[use.path] = new
+            if use.role == "write" and not use.whole and (found := places.find(use.path)) and found.source.is_dir():
+                result.folders.add(PurePosixPath(new).as_posix())
             # Not what the code only begins to tell, as `model_{epoch}.keras`, nor the folder of what is written.
             if written.get(use.path) == "write" and not re.search(r"[{}%*]", new) and not _is_hidden(new):
                 result.outputs.add(PurePosixPath(new).as_posix())  # without `./`
@@ -193,6 +198,9 @@ def brought(
         result.inputs.add(new)
         if note := places.note_on_result(use, found, new, new_head):
             result.notes.append(f"{notebook.place(use.cell)}: {note}")
+    made_paths = {moved.get(use.path, use.path) for use in every if use.role == "folder"}
+    made_paths = {folder for path in made_paths for folder in (posixpath.normpath(path), *_around(path))}
+    result.folders -= made_paths
     for use in as_they_are:
         if (use.head.lineno, use.head.col_offset) in edits.get(use.head_cell.number, {}):
             follow_whole(use, use.path)
@@ -673,7 +681,7 @@ def _uses(notebook: Notebook) -> Iterator[_Use]:
             if node not in static or parent in static or _is_no_use(node, parent, once):
                 continue
             path, head, head_cell = static[node]
-            if not _stands_in_source(head_cell, head):
+            if not _stands_in_source(head_cell, head) or _goes_on_a_path(node, parent):
                 continue
             role, is_path, whole = flow.role(node)
             is_path = is_path or (isinstance(node, ast.Name) and bool(_FOLDER_NAME.search(node.id)))
@@ -691,6 +699,18 @@ def _is_no_use(node: ast.expr, parent: ast.AST | None, once: dict) -> bool:
         case ast.Call(func=ast.Attribute(value=folder, attr="glob" | "rglob")) if node in parent.args:
             # `folder.glob("*.png")`: the pattern belongs to the folder; that of `glob.glob` is a path.
             return not (isinstance(folder, ast.Name) and folder.id == "glob")
+    return False
+
+
+def _goes_on_a_path(node: ast.expr, parent: ast.AST | None) -> bool:
+    """Whether it comes behind the beginning of a path that the code does not tell: `folder / "a.csv"`."""
+    match parent:
+        case ast.BinOp(right=right):
+            return node is right
+        case ast.Call(func=ast.Attribute(attr="joinpath")):
+            return node in parent.args
+        case ast.Call(args=[_, *more]) if _name(parent) in _PATHS:
+            return node in more
     return False
 
 
@@ -845,7 +865,8 @@ class _Flow:
         if not role:
             later = [self.role(use) for use in self._uses_of_name(last)]
             roles = [each[0] for each in later if each[0]]
-            role = next((each for each in roles if each != "folder"), roles[0] if roles else "")
+            role = next((each for each in roles if each != "folder"), "")
+            role = "folder" if "folder" in roles and role != "read" else role
             whole = whole and all(each[2] for each in later)
         is_folder = role == "write" and isinstance(around, ast.Call) and _name(around) in _PATHS
         self._roles[node] = role, is_path, whole and not is_folder
