@@ -395,6 +395,12 @@ PATHS = {
         "def load(name):\n    path = os.path.join('data/external/img', name)\n    return imread(path)",
         {"img/1.png": "img/1.png", "img/2.png": "img/2.png"}, {"img"}, set(),
     ),
+    "a folder that an archive fills": (
+        "ZipFile('a.csv').extractall('img')\nglob('img/*.png')\ntarfile.open('raw/a.csv').extractall(path='raw')\nos.listdir('raw')",
+        "ZipFile('data/external/a.csv').extractall('img')\nglob('img/*.png')\ntarfile.open('data/external/raw/a.csv').extractall(path='data/external/raw')"
+        "\nos.listdir('data/external/raw')",
+        {"a.csv": "a.csv", "raw/a.csv": "raw/a.csv", "raw/b.csv": "raw/b.csv"}, {"a.csv", "raw/a.csv", "raw"}, set(),
+    ),
     "behind a folder that is not told": (
         "read(os.path.join(args.dir, label, '*.csv'))\nread(args.dir + 'a.csv')\nread(d / 'raw' / 'b.csv')\nread(d.joinpath('img', '1.png'))",
         None, {}, set(), set(),
@@ -1123,6 +1129,8 @@ def test_results_whose_names_another_run_changes(project, tmp_path):
     project.run("git", "add", "--all")
     project.pipeline("add", "notebooks/deep.ipynb")
     assert {"mixed/kind.csv", "outputs/deep"} < {*stage(project, "deep")["outs"]}
+    project.run("git", "add", "--all")
+    assert "in its name" not in project.pipeline("add", "notebooks/deep.ipynb").stdout
     project.replace("params.yaml", "kind: tree", "kind: bush")
     project.replace("params.yaml", "depth: 2", "depth: 3")
     project.run("git", "add", "--all")

@@ -214,6 +214,8 @@ def _settled(results: list[str], others: set[str], notebook: Notebook, values: d
     # Metrics and plots are listed one by one.
     others = {*others, *(path for path in results if path not in changing and _out_item(path)[0] != "outs")}
     for path, (folder, why) in changing.items():
+        if is_covered(folder, others):
+            continue  # it is listed already
         if folder in _SHARED or any(is_covered(other, {folder}) for other in others):
             print(
                 f"{notebook.path}: writes {path}, which has {why} in its name, and the stage fails where that is another: give "

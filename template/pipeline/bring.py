@@ -24,12 +24,12 @@ RESULTS = "outputs"
 # Calls that write the file they name, whatever library they belong to: by the last part of their name.
 _WRITES = re.compile(
     r"to_\w+|save\w*|dump|write_\w+|imwrite|imsave|touch|export\w*|ExcelWriter|VideoWriter|"
-    r"ModelCheckpoint|CSVLogger|FileHandler|SummaryWriter|sink_\w+|urlretrieve"
+    r"ModelCheckpoint|CSVLogger|FileHandler|SummaryWriter|sink_\w+|urlretrieve|extractall"
 )
 # Calls that read it, or say at least that a text is a path, also where it is one bare word.
 _READS = re.compile(
     r"read\w*|open\w*|load\w*|imread\w*|i?glob|rglob|listdir|walk|scandir|iterdir|File|memmap|fromfile|genfromtxt|"
-    r"ImageFolder|\w*from_directory|scan_\w+|extractall|ZipFile"
+    r"ImageFolder|\w*from_directory|scan_\w+|ZipFile"
 )
 # Calls that only ask for it, or make it where it is not there.
 _ASKS = re.compile(r"exists|isfile|isdir|is_file|is_dir|connect")
@@ -868,7 +868,8 @@ class _Flow:
             role = next((each for each in roles if each != "folder"), "")
             role = "folder" if "folder" in roles and role != "read" else role
             whole = whole and all(each[2] for each in later)
-        is_folder = role == "write" and isinstance(around, ast.Call) and _name(around) in _PATHS
+        call = self.parents.get(around) if isinstance(around, ast.keyword) else around
+        is_folder = role == "write" and isinstance(call, ast.Call) and _name(call) in (*_PATHS, "extractall")
         self._roles[node] = role, is_path, whole and not is_folder
         return self._roles[node]
 
