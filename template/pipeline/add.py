@@ -204,6 +204,9 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
 _SHARED = ("", "data", bring.INPUTS, bring.WRITTEN_BESIDE_INPUTS, bring.RESULTS, FOLDER)
 
 
+_NUMBER = "a number"
+
+
 def _settled(results: list[str], others: set[str], notebook: Notebook, values: dict[str, object]) -> list[str]:
     """The results, with the folder in the place of those whose names are others in another run; says what was done.
 
@@ -217,6 +220,8 @@ def _settled(results: list[str], others: set[str], notebook: Notebook, values: d
         if is_covered(folder, others):
             continue  # it is listed already
         if folder in _SHARED or any(is_covered(other, {folder}) for other in others):
+            if why == _NUMBER:
+                continue  # they may always be as many
             print(
                 f"{notebook.path}: writes {path}, which has {why} in its name, and the stage fails where that is another: give "
                 "it one name, DVC keeps that of each run; or write it to "
@@ -231,7 +236,7 @@ def _settled(results: list[str], others: set[str], notebook: Notebook, values: d
 def _changing(path: str, results: Collection[str], notebook: Notebook, values: dict) -> tuple[str, str] | None:
     """The folder around what another run calls otherwise, and what of that run its name has; None where the name stays.
 
-    Told by the values of this run: a parameter's, or the time at which it was written.
+    Told by the values of this run: a parameter's, or the time at which it was written; or it is one of several that are numbered.
     """
     written, code = Path(path).stat().st_mtime, notebook.code()
     moments = (time.localtime(written), time.gmtime(written))
@@ -258,6 +263,8 @@ def _changing(path: str, results: Collection[str], notebook: Notebook, values: d
                     return folder, f"the value of `{name}`"
                 case str() if len(value) > 2 and value != part and re.search(rf"(?<![^\W_]){said}(?![^\W_])", part):
                     return folder, f"the value of `{name}`"
+        if counted and re.search(r"\d", part) and _out_item(path)[0] == "outs":
+            return folder, _NUMBER
     return None
 
 
