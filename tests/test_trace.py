@@ -310,6 +310,66 @@ def test_what_another_program_reads_where_no_read_is_noted(bare, noatime):
     assert bare.pipeline(*RUN).stdout == ""
 
 
+def test_a_link_from_where_no_read_is_noted_to_where_it_is(bare, noatime, tmp_path_factory):
+    data = tmp_path_factory.mktemp("elsewhere")
+    bare.path = shutil.copytree(bare.path, noatime / "project")
+    (bare.path / "data").symlink_to(data)
+    traced(bare, "import subprocess\nsubprocess.run(['cat', 'data/b.csv'], capture_output=True)\nNone")
+    for _ in range(2):
+        (data / "b.csv").read_bytes()  # as DVC does, which computes its hash
+        assert bare.pipeline(*RUN).stdout == f"{READ_UNDECLARED}      - data/b.csv\n"
+
+
+# As if data/ were a link to a disk that keeps access times by the day.
+COARSE = """\
+import os, sys
+from pipeline import run
+
+utime = os.utime
+
+def by_the_day(path, ns):
+    day = 24 * 3600 * 10**9 if os.fspath(path).startswith("data/") else 1
+    utime(path, ns=(ns[0] // day * day, ns[1]))
+
+os.utime = by_the_day
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+def test_where_access_times_are_coarse(bare):
+    """What nobody read is not named."""
+    traced(bare, "open('data/b.csv').read()\nNone")
+    for name in "abc":
+        (bare.path / "data" / f"{name}.csv").read_bytes()
+    assert bare.run("python", "-c", COARSE, *RUN[1:]).stdout == f"{READ_UNDECLARED}      - data/b.csv\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows may note no reads")
+def test_one_file_under_two_names(bare):
+    """As DVC's cache has equal files where it links; in the second run, too, whose access times the first one set."""
+    traced(bare, "import subprocess\nsubprocess.run(['cat', 'data/b.csv'], capture_output=True)\nNone")
+    (bare.path / "data" / "c.csv").unlink()
+    (bare.path / "data" / "c.csv").hardlink_to(bare.path / "data" / "b.csv")
+    bare.replace("dvc.yaml", "data/a.csv]", "data/a.csv, data/b.csv, data/c.csv]")
+    for _ in range(2):
+        assert bare.pipeline(*RUN).stdout == ""
+
+
+def test_two_runs_at_once(bare, monkeypatch):
+    """One sets access times, while the other watches the same files."""
+    path = bare.write("data/b.csv", "x")
+    os.utime(path, (1_600_000_000, 1_600_000_000))
+    monkeypatch.chdir(bare.path)
+    with Trace() as first:
+        path.read_bytes()
+        with Trace() as second:
+            path.read_bytes()
+            second.end()
+    if not first.sees_all:
+        pytest.skip("no reads are noted here")
+    assert "data/b.csv" in first.read & second.read
+
+
 def test_a_file_as_an_archive_brings_it(bare, monkeypatch):
     """Its times are equal, and of a whole second. macOS notes no read of it unless it is set back."""
     second = 1_600_000_000

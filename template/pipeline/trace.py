@@ -8,6 +8,7 @@ someone else's. Another program that reads a file during the run is seen as well
 import atexit
 import contextlib
 import os
+import random
 import sys
 import tempfile
 from collections import Counter
@@ -57,9 +58,10 @@ class Trace:
             try:
                 self._before[path] = state = _state(path)
                 # Linux (`relatime`) notes a read only where the last one noted is not newer than the last change; macOS,
-                # where it is older.
-                if self.sees_all and state[0] >= state[1]:
-                    self._before[path] = _set_back(path, state)
+                # where it is older. Also where they do not tell: a link may lead to a disk where they do.
+                if state[0] >= state[1]:
+                    _set_back(path, state[1])
+                    self._before[path] = _state(path)
             except OSError:  # it went away just now, or is someone else's: the hook may see it
                 continue
         self.files = {path for path in self._before if not path.endswith(".pyc")}
@@ -74,7 +76,7 @@ class Trace:
                     self._untouched.add(path)
                 elif now[1:] == before[1:]:
                     self.read.add(path)
-                    _set_back(path, now)  # the next run's start has less time for it
+                    _set_back(path, now[1])  # the next run's start has less time for it
             except OSError:
                 continue
 
@@ -269,18 +271,16 @@ def _is_below(path: str, folder: str) -> bool:
     return os.path.join(path, "").startswith(os.path.join(folder, ""))
 
 
-def _set_back(path: str, state: tuple[int, ...]) -> tuple[int, ...]:
-    """Sets a file's access time to just before its last change, and returns its new state.
+def _set_back(path: str, mtime: int) -> None:
+    """Sets a file's access time to before its last change.
 
-    The time of that change stays, so nothing that DVC remembers of the file gets stale.
+    The time of that change stays, so nothing that DVC remembers of the file gets stale. The access time is another each
+    time: what was read is still seen by another run that watches the file, and under the file's other names.
 
     Raises:
         OSError: the file is not ours.
     """
-    _, mtime, *rest = state
-    atime = max(0, mtime // 10**9 - 1) * 10**9
-    os.utime(path, ns=(atime, mtime))
-    return atime, mtime, *rest
+    os.utime(path, ns=(max(0, mtime // 10**9 - random.randrange(1, 10**6)) * 10**9, mtime))
 
 
 def _access_times_tell() -> bool:
@@ -293,9 +293,8 @@ def _access_times_tell() -> bool:
     os.close(handle)
     try:
         Path(path).write_bytes(b"x")
-        before = _set_back(path, _state(path))
-        if _state(path) != before:
-            return False
+        _set_back(path, _state(path)[1])
+        before = _state(path)
         Path(path).read_bytes()
         return _state(path) != before
     except OSError:  # as where times are not ours to set
