@@ -369,6 +369,19 @@ def test_the_debugger_is_there_for_who_imports_it(bare):
     assert bare.pipeline(*RUN).stdout == "debugpy\n"
 
 
+@pytest.mark.parametrize("own", [{}, {"PYTHONBREAKPOINT": "pdb.set_trace"}])
+def test_a_forgotten_breakpoint_stops_nobody(bare, own):
+    bare.environ = bare.environ | own
+    ready(bare, "breakpoint()\nprint('after')", "breakpoint()")
+    assert bare.pipeline(*RUN).stdout == "after\n"
+
+
+def test_a_start_up_file_of_ones_own_is_left_alone(bare):
+    bare.environ = bare.environ | {"PYTHONSTARTUP": str(bare.write("own.py", "np = 'numpy'\n"))}
+    ready(bare, "print('np' in dir())")
+    assert bare.pipeline(*RUN).stdout == "False\n"
+
+
 def test_equal_runs_give_equal_files(bare):
     ready(
         bare,

@@ -480,6 +480,8 @@ import sys
 
 # Its log, which would tell of the interrupt that begins each shutdown, says nothing about the notebook.
 c.Application.log_level = 50
+# $PYTHONSTARTUP is one person's own.
+c.IPKernelApp.exec_PYTHONSTARTUP = False
 # Nobody debugs a run, and to import the debugger is a quarter of the kernel's start. A notebook that does so itself can.
 sys.modules["debugpy"] = None
 c.IPKernelApp.exec_lines = [
@@ -505,9 +507,11 @@ def _start_kernel(run: _Run, folder: str):
         display_name="Python 3",
         language="python",
         env={
-            # No start-up files of one person's own, and one order for sets of strings: equal runs everywhere.
+            # No start-up folder of one person's own, and one order for sets of strings: equal runs everywhere.
             "IPYTHONDIR": folder,
             "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
+            # A forgotten `breakpoint()` stops nobody, as in a kernel with the debugger that no editor is attached to.
+            "PYTHONBREAKPOINT": "0",
             # Modules beside the notebook can be imported, as they can in Jupyter, which starts there.
             "PYTHONPATH": os.pathsep.join(
                 [os.path.abspath(os.path.dirname(run.notebook.path)), *filter(None, [os.environ.get("PYTHONPATH")])]
