@@ -340,6 +340,25 @@ def test_a_link_from_where_no_read_is_noted_to_where_it_is(bare, noatime, tmp_pa
         assert bare.pipeline(*RUN).stdout == f"{READ_UNDECLARED}      - data/b.csv\n"
 
 
+@pytest.mark.skipif(shutil.which("setpriv") is None or os.getuid() != 0, reason="needs root, to have files of others")
+def test_a_native_reader_of_someone_elses_file(bare):
+    """No read of it is noted, so nobody knows whether there was one."""
+    traced(
+        bare,
+        "import subprocess\nsubprocess.run(['cat', 'data/b.csv'], capture_output=True)\nNone",
+        stage=STAGE.replace("data/a.csv]", "data/a.csv, data/b.csv, data/c.csv]"),
+    )
+    path = bare.path / "data" / "b.csv"
+    os.chown(path, 1234, 1234)
+    os.utime(path, (time.time() + 3600, path.stat().st_mtime))
+    # As an ordinary user, whom this machine's Python may be closed to.
+    done = bare.run("setpriv", "--bounding-set=-fowner", "--inh-caps=-fowner", "python", "-m", "pipeline", *RUN)
+    assert done.stdout == (
+        "dvc.yaml:4: stage `fit` declares the input data/c.csv, which notebooks/fit.ipynb did not read: "
+        "take it off the list, or read it\n"
+    )
+
+
 # As if data/ were a link to a disk that keeps access times by the day.
 COARSE = """\
 import os, sys

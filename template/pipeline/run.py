@@ -154,7 +154,7 @@ def _untouched(project: Project, stage: Stage, notebook: Notebook, trace: Trace)
     code = [calls[1] for other in project.stages() if (calls := other.calls("code")) and calls[0] == notebook.path]
     exempt = {_plain(path) for path in (*run, *code, *_ENVIRONMENT_FILES)}
     for key, what, verb, paths, touched in (
-        ("deps", "input", "read", stage.deps, trace.read | trace.written | trace.listed),
+        ("deps", "input", "read", stage.deps, trace.read | trace.written | trace.listed | trace.unseen),
         ("outs", "output", "write", stage.outs, trace.written),
     ):
         if key == "deps" and not trace.sees_all:

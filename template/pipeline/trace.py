@@ -37,6 +37,7 @@ class Trace:
         written: what is new or has changed. What the run reads only after having written it is no more than that.
         listed: folders of data of which Python asked what is in them. Not those that the run wrote into or took modules from.
         sees_all: whether access times tell here, so that what is not among `read` was not read.
+        unseen: files of which they do not: someone else's, or on a disk that is read-only.
     """
 
     def __init__(self):
@@ -45,6 +46,7 @@ class Trace:
         self.written: set[str] = set()
         self.listed: set[str] = set()
         self.sees_all = True
+        self.unseen: set[str] = set()
         self._before: dict[str, tuple[int, ...]] = {}
         """Each file's state at the start."""
         self._log: Path | None = None
@@ -55,13 +57,16 @@ class Trace:
         for path in _files():
             try:
                 self._before[path] = state = _state(path)
+            except OSError:  # it went away just now
+                continue
+            try:
                 # Linux (`relatime`) notes a read only where the last one noted is not newer than the last change; macOS,
                 # where it is older. Also where they do not tell: a link may lead to a disk where they do.
                 if state[0] >= state[1]:
                     _set_back(path, state[1])
                     self._before[path] = _state(path)
-            except OSError:  # it went away just now, or is someone else's: the hook may see it
-                continue
+            except OSError:  # the hook may see it
+                self.unseen.add(path)
         self.files = {path for path in self._before if not path.endswith(".pyc")}
         return self
 
