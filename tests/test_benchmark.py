@@ -160,6 +160,8 @@ def test_trace_beside_its_run(bare, case):
         traces.append(spent)
         runs.append(whole)
         bare_runs.append(float(bare.run("python", "-c", TIMED, "off").stdout.splitlines()[-1].split()[1]))
+        for path in (bare.path / "data").rglob("*.txt"):  # as each run leaves them
+            os.utime(path, ns=(0, path.stat().st_mtime_ns))
     trace, run, bare_run = (sorted(values)[7] for values in (traces, runs, bare_runs))
     # Most of the trace is done while the kernel starts and while it ends.
     print(

@@ -49,6 +49,8 @@ class Trace:
         self.unseen: set[str] = set()
         self._before: dict[str, tuple[int, ...]] = {}
         """Each file's state at the start."""
+        self._untouched: set[str] = set()
+        """What was in that state when the end began."""
         self._log: Path | None = None
         """Where the kernel writes what it opens and lists."""
 
@@ -71,21 +73,27 @@ class Trace:
         return self
 
     def end(self) -> None:
-        """Sets back the access times of what was read, when the kernel begins to end: the next run's start has less time."""
+        """Looks at all files when the kernel begins to end, which takes longer.
+
+        Until it has ended it may write what it holds open, and what runs at its exit opens files: at what it touched, or tells
+        of, `__exit__` looks again.
+        """
         for path, before in self._before.items():
             try:
                 now = _state(path)
-                if now != before and now[1:] == before[1:]:
-                    _set_back(path, now[1])
+                if now == before:
+                    self._untouched.add(path)
+                elif now[1:] == before[1:]:
                     self.read.add(path)
+                    _set_back(path, now[1])  # the next run's start has less time for it
             except OSError:
                 continue
 
     def __exit__(self, *_) -> None:
-        told, left = self._told(), set(_files())
-        read = self.read | {path for path in told if not path.endswith("/")}
-        # Of all, once more: until it has ended, a kernel writes what it holds open, and what runs at its exit reads and writes.
-        for path in left:
+        left = set(_files())
+        read, opened_to_write, listed = self._told()
+        read |= self.read
+        for path in left - (self._untouched - opened_to_write):
             try:
                 now = _state(path)
             except OSError:  # it went away just now
@@ -98,7 +106,7 @@ class Trace:
         self.read = ({_source(path) for path in read - self.written} & self.files & left) - self.written
         self.written = {path for path in self.written if not path.endswith(".pyc")}
         # A walk over the whole project lists all of it, and Python the folders in which it looks for modules.
-        listed = {path.rstrip("/") for path in told - read if path.startswith("data/")} - {"data", "data/processed"}
+        listed = {path for path in listed if path.startswith("data/")} - {"data/processed"}
         modules = {path for path in self.read if path.endswith(".py")}
         self.listed = listed & _above(self.files & left) - _above(self.written | modules) if listed else set()
 
@@ -125,36 +133,48 @@ class Trace:
             encoding="utf-8",
         )
 
-    def _told(self) -> set[str]:
-        """The files that the kernel says it opened, and the folders, with a slash at the end, that it listed."""
-        if self._log is None or not self._log.exists():  # the kernel never came up
-            return set()
-        return set(os.fsdecode(self._log.read_bytes()).replace(os.sep, "/").split("\n"))
+    def _told(self) -> tuple[set[str], set[str], set[str]]:
+        """The files that the kernel says it opened to read and to write, and the folders that it listed."""
+        told = {_READ: set(), _WRITTEN: set(), _LISTED: set()}
+        if self._log is not None and self._log.exists():  # else the kernel never came up
+            for line in os.fsdecode(self._log.read_bytes()).replace(os.sep, "/").split("\n")[:-1]:
+                told.setdefault(line[:1], set()).add(line[1:])
+        return told[_READ], told[_WRITTEN], told[_LISTED]
+
+
+# What each line of a kernel's log begins with.
+_READ, _WRITTEN, _LISTED = "r", "w", "l"
 
 
 def tell_opened(root: str, log: str, shell) -> None:
-    """In the kernel: writes, after each cell and at the end, the path of each file below a folder that was opened to be read.
+    """In the kernel: writes, after each cell and at the end, what was opened to read or to write, and listed, below a folder.
 
-    One a line, as seen from the folder; and of each folder that was listed, with a slash at the end.
+    One a line: what was done, and the path as seen from the folder.
     """
     prefix, seen, due = os.path.normcase(os.path.join(root, "")), set(), []
 
     def note(event, arguments):
         if event == "open":
             path, mode, flags = arguments
-            # `open` has a mode, `os.open` has flags only. What is written is seen by its time.
-            readable = "r" in mode or "+" in mode if mode else flags & (os.O_WRONLY | os.O_RDWR) != os.O_WRONLY
+            # `open` has a mode, `os.open` has flags only.
+            if mode:
+                done = _READ * ("r" in mode or "+" in mode) + _WRITTEN * ("r" not in mode or "+" in mode)
+            else:
+                access = flags & (os.O_WRONLY | os.O_RDWR)
+                done = _READ * (access != os.O_WRONLY) + _WRITTEN * (access != os.O_RDONLY)
         elif event in ("os.listdir", "os.scandir"):
-            path, readable = arguments[0] or ".", True
+            path, done = arguments[0] or ".", _LISTED
         else:
             return
-        if not readable or not isinstance(path, str | bytes):
+        if not isinstance(path, str | bytes):
             return
         path = os.path.abspath(os.fsdecode(path))
-        line = path[len(prefix) :] + ("\n" if event == "open" else "/\n")
-        if os.path.normcase(path).startswith(prefix) and line not in seen:
-            seen.add(line)
-            due.append(line)
+        if os.path.normcase(path).startswith(prefix):
+            for each in done:
+                line = f"{each}{path[len(prefix) :]}\n"
+                if line not in seen:
+                    seen.add(line)
+                    due.append(line)
 
     def tell(*_):
         lines = due[:]
