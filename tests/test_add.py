@@ -401,9 +401,14 @@ PATHS = {
         "\nos.listdir('data/external/raw')",
         {"a.csv": "a.csv", "raw/a.csv": "raw/a.csv", "raw/b.csv": "raw/b.csv"}, {"a.csv", "raw/a.csv", "raw"}, set(),
     ),
-    "behind a folder that is not told": (
-        "read(os.path.join(args.dir, label, '*.csv'))\nread(args.dir + 'a.csv')\nread(d / 'raw' / 'b.csv')\nread(d.joinpath('img', '1.png'))",
+    "a pattern behind a folder that is not told": (
+        "read(os.path.join(args.dir, label, '*.csv'))\nread(d / '*.csv')\nread(d.joinpath('*.png'))",
         None, {}, set(), set(),
+    ),
+    "a name behind a folder that is not told": (
+        "for d in ['.']: read(os.path.join(d, 'a.csv'))",
+        "for d in ['.']: read(os.path.join(d, 'data/external/a.csv'))",
+        {"a.csv": "a.csv"}, {"a.csv"}, set(),
     ),
     "a folder that an argument names": (
         "def keep(fig, name, folder='./img', *, more='./raw'):\n    with open(os.path.join(folder, name), 'wb') as file: dump(fig, file)\n"

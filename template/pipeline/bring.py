@@ -681,7 +681,10 @@ def _uses(notebook: Notebook) -> Iterator[_Use]:
             if node not in static or parent in static or _is_no_use(node, parent, once):
                 continue
             path, head, head_cell = static[node]
-            if not _stands_in_source(head_cell, head) or _goes_on_a_path(node, parent):
+            if not _stands_in_source(head_cell, head):
+                continue
+            # A file that lies beside the notebook under this very name is meant; what a pattern matches there, perhaps not.
+            if _without_pattern(path)[1] and _goes_on_a_path(node, parent):
                 continue
             role, is_path, whole = flow.role(node)
             is_path = is_path or (isinstance(node, ast.Name) and bool(_FOLDER_NAME.search(node.id)))
