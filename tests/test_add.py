@@ -1103,32 +1103,34 @@ def test_results_whose_names_another_run_changes(project, tmp_path):
         "import os, time\nfor folder in ('models', 'logs', 'parts', 'mixed', 'outputs/deep'): os.makedirs(folder, exist_ok=True)\n"
         "open(f'models/{KIND}_{DEPTH}.pkl', 'w').write(KIND)\nopen(time.strftime('logs/%Y-%m-%d.log'), 'w').write('x')\n"
         "for n in range(DEPTH): open(f'parts/{n}.csv', 'w').write('x')\n"
-        "open(f'd{DEPTH}.txt', 'w').write('x')\nopen(f'mixed/{KIND}.csv', 'w').write('x')\nopen('mixed/score.json', 'w').write('{\"a\": 1}')"
+        "open(f'd_{DEPTH}.txt', 'w').write('x')\nopen('note_v' + str(2) + '.txt', 'w').write('x')\nopen(f'mixed/{KIND}.csv', 'w').write('x')\nopen('mixed/score.json', 'w').write('{\"a\": 1}')"
     )
     (tmp_path / "deep.ipynb").write_text(untagged("KIND = 'tree'\nDEPTH = 2\nFAST = True", source, "print(FAST)"))
     said = project.pipeline("add", str(tmp_path / "deep.ipynb")).stdout
     assert "dvc.yaml: lists models as a whole: models/tree_2.pkl has the value of `KIND` in its name\n" in said
     assert re.search(r"^dvc.yaml: lists logs as a whole: logs/[\d-]+.log has the time in its name$", said, re.MULTILINE)
     assert "dvc.yaml: lists parts as a whole: parts/0.csv has a number in its name\n" in said
-    for path, name in (("d2.txt", "DEPTH"), ("mixed/tree.csv", "KIND")):
+    for path, name in (("d_2.txt", "DEPTH"), ("mixed/tree.csv", "KIND")):
         assert (
             f"notebooks/deep.ipynb: writes {path}, which has the value of `{name}` in its name, and the stage fails where that is "
             "another: give it one name, DVC keeps that of each run; or write it to outputs/deep/, and dvc.yaml lists the folder; "
             "then `git add --all .`, then: uv run python -m pipeline add notebooks/deep.ipynb\n"
         ) in said
+    assert "note_v2" not in said.partition("dvc.yaml: added stage")[0]
     outs = [
-        "d2.txt",
+        "d_2.txt",
         "logs",
         "mixed/tree.csv",
         "models",
+        "note_v2.txt",
         "outputs/deep.ipynb",
         "parts",
     ]
     assert stage(project, "deep")["outs"] == outs
     # What is said works, and so does the next run with other values.
-    project.replace("notebooks/deep.ipynb", "d{DEPTH}.txt", "outputs/deep/{DEPTH}.txt")
+    project.replace("notebooks/deep.ipynb", "d_{DEPTH}.txt", "outputs/deep/{DEPTH}.txt")
     project.replace("notebooks/deep.ipynb", "mixed/{KIND}.csv", "mixed/kind.csv")
-    for path in ("d2.txt", "mixed/tree.csv"):
+    for path in ("d_2.txt", "mixed/tree.csv"):
         project.replace("dvc.yaml", f"      - {path}\n", "")
     project.run("git", "add", "--all")
     project.pipeline("add", "notebooks/deep.ipynb")

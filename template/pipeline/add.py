@@ -256,10 +256,12 @@ def _changing(path: str, results: Collection[str], notebook: Notebook, values: d
             return folder, "the time"
         for name, value in values.items():
             said = re.escape(str(value))
+            # A single digit behind a letter is rather a version: `_v2`.
+            apart = r"(?<![\d.])" if len(said) > 1 else r"(?<![^\W_])(?<!\.)"
             match value:
                 case bool():
                     continue
-                case int() | float() if not counted and re.search(rf"(?<![\d.]){said}(?!\.?\d)", part):
+                case int() | float() if not counted and re.search(rf"{apart}{said}(?!\.?\d)", part):
                     return folder, f"the value of `{name}`"
                 case str() if len(value) > 2 and value != part and re.search(rf"(?<![^\W_]){said}(?![^\W_])", part):
                     return folder, f"the value of `{name}`"
