@@ -7,9 +7,12 @@ template's extension reads one before there is an environment.
 import ast
 import contextlib
 import io
+import itertools
 import json
 import re
+import sys
 import tokenize
+import unicodedata
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
@@ -24,6 +27,16 @@ SKIPPED_TAG = "skip-execution"
 
 NOT_LITERAL = object()
 """The default of a parameter whose right-hand side is not a literal."""
+
+
+def as_python_reads(text: object) -> str:
+    """Text with its names as Python compares them: `µ` of the keyboard is `μ`, whose code is another, and `ö` has one code."""
+    return unicodedata.normalize("NFKC", str(text))
+
+
+def key_of(name: object) -> str:
+    """What names of parameters and keys of params.yaml are compared by: as Python reads them, and without case."""
+    return as_python_reads(name).lower()
 
 
 class NotebookError(Exception):
@@ -75,7 +88,7 @@ class Parameter:
     @property
     def key(self) -> str:
         """What params.yaml calls it: LEARNING_RATE and learning_rate are the key `learning_rate`."""
-        return self.name.lower()
+        return key_of(self.name)
 
 
 class Notebook:
@@ -186,7 +199,8 @@ class Notebook:
                 continue
             above = cell.number < self.parameters_cell.number
             # Reading each cell as Python would take most of the time.
-            if not (any(name in cell.source for name in names) if above else may_assign(cell.source)):
+            source = as_python_reads(cell.source)
+            if not (any(name in source for name in names) if above else may_assign(source)):
                 continue
             if cell.tree is None:
                 continue
@@ -209,8 +223,10 @@ class Notebook:
     def unused(self) -> Iterator[str]:
         """Parameters that no cell mentions: harmless, and most likely a mistake."""
         text = "\n".join(cell.source for cell in self.cells if cell.type == "code" and cell is not self.parameters_cell)
+        text = as_python_reads(text)
         for parameter in self.parameters:
-            if not re.search(rf"\b{re.escape(parameter.name)}\b", text):
+            # A name may end in a mark, as in `x̂`, which `\b` takes for the end of a word.
+            if not re.search(rf"(?<!\w){re.escape(parameter.name)}(?!\w)", text):
                 yield f"{self.place(self.parameters_cell, parameter.line)}: no cell uses the parameter `{parameter.name}`"
 
     def _drift_in_parameters_cell(self, names: set[str]) -> Iterator[str]:
@@ -247,32 +263,22 @@ class Notebook:
     def code(self) -> str:
         """The code that a run executes, as one Python file; equal for two notebooks that do the same.
 
-        Without outputs, metadata, markdown, comments and layout, so that neither an editor nor a formatter makes a
-        stage stale. The parameters cell is reduced to its names: their values come from params.yaml. A cell that is
-        not Python stands as it is.
+        Without outputs, metadata, markdown and what `canonical` leaves out, so that neither an editor nor a formatter
+        nor another Python makes a stage stale. The parameters cell is reduced to its names: their values come from
+        params.yaml.
         """
-        parts = []
-        for cell in self.cells:
-            if cell.type != "code" or SKIPPED_TAG in cell.tags:
-                continue
-            text = self._parameters_code() if cell is self.parameters_cell else _canonical(cell)
-            if text:
-                parts.append(f"# %%\n{text}\n")
-        return "\n".join(parts)
+        return "\n".join(text for _, text in self._code_by_cell())
 
-    def _parameters_code(self) -> str:
-        cell = self.parameters_cell
-        if cell.tree is None:
-            return cell.source
-        # What is not a plain `name = literal` runs as code, so it counts as code.
-        rest = [
-            statement
-            for statement in cell.tree.body
-            if not ((parameter := _parameter(statement)) and parameter.default is not NOT_LITERAL)
-        ]
-        names = ", ".join(sorted(parameter.name for parameter in self.parameters))
-        lines = [f"# parameters: {names}"] if names else []
-        return "\n".join(lines + [ast.unparse(statement) for statement in rest])
+    def cell_of_code(self, line: int) -> Cell:
+        """The cell that a line of `code` is of, counted from 0."""
+        cells = [cell for cell, text in self._code_by_cell() for _ in text.split("\n")]
+        return cells[line]
+
+    def _code_by_cell(self) -> Iterator[tuple[Cell, str]]:
+        for cell in self.cells:
+            if cell.type == "code" and SKIPPED_TAG not in cell.tags:
+                if text := _comparable(cell.source, has_parameters=cell is self.parameters_cell):
+                    yield cell, f"{_CELL}{text}\n"
 
 
 def read(path: str | Path) -> Notebook:
@@ -436,7 +442,7 @@ def _may_assign(names: set[str]) -> Callable[[str], bool]:
     """A quick test of a cell's source, true wherever it may assign one of the names: then the syntax tree tells."""
     if not names:
         return lambda source: False
-    name = rf"\b(?:{'|'.join(map(re.escape, names))})\b"
+    name = rf"(?<!\w)(?:{'|'.join(map(re.escape, names))})(?!\w)"
     keyword = r"\b(?:for|as|import|def|class|del|case|global)\b"
     mention = re.compile(name)
     assignment = re.compile(
@@ -560,20 +566,308 @@ def _evaluated_outside(node: ast.AST) -> list[ast.expr]:
     return []
 
 
-def _parse(source: str) -> ast.Module:
+def _parse(source: str, feature_version: tuple[int, int] | None = None) -> ast.Module:
     """The tree of a source, without the warnings (`"\\d"`) that belong to the person who runs it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return ast.parse(source)
+        return ast.parse(source, feature_version=feature_version)
 
 
-def _canonical(cell: Cell) -> str:
-    """The cell's code without comments and layout; as it is where it is not Python."""
-    if cell.tree is None:
-        return cell.source
-    text = ast.unparse(cell.tree)
-    # A closing semicolon hides the value of the cell's last line in IPython: it changes what the run shows.
-    return text + ";" if text and cell.source.rstrip().endswith(";") else text
+def canonical(source: str) -> str:
+    """The comparable text of one cell's source: equal for two that do the same, and the same on each Python.
+
+    Without what a formatter may change: layout, comments, quotes, the order of imports. What is not Python stands as it is.
+    """
+    return _comparable(source, has_parameters=False)
+
+
+def renewed(text: str) -> str:
+    """The text of `Notebook.code` that an earlier version of this module wrote, as this one writes it."""
+    head, *cells = re.split(f"^{_CELL}", text, flags=re.MULTILINE)
+    made = []
+    for cell in cells:
+        names, _, rest = cell.partition("\n") if cell.startswith(_PARAMETERS) else ("", "", cell)
+        made.append(_CELL + "\n".join(filter(None, [names, canonical(rest.strip("\n"))])) + "\n")
+    return head + "\n".join(made)
+
+
+def _comparable(source: str, has_parameters: bool) -> str:
+    """See `canonical`; of parameters it has the names alone, because their values come from params.yaml."""
+    # JSON may hold half a surrogate pair, which a file cannot.
+    source = source.replace("\r\n", "\n").encode("utf-8", "backslashreplace").decode()
+    magic, _, body = source.strip().partition("\n")
+    if magic.startswith("%%") and not _PYTHON_CELL_MAGIC.match(magic):
+        return f"{magic}\n{canonical(body)}" if _FORMATTED_CELL_MAGIC.match(magic) else source
+    limit, names = sys.getrecursionlimit(), set()
+    sys.setrecursionlimit(max(limit, 20_000))  # how deep one gets with the usual limit differs by Python
+    try:
+        text, hidden = _readable_everywhere(_without_indentation(source))
+        tree = _parse(text, _OLDEST)
+        is_quiet = not has_parameters and _is_quiet(source, text, tree)
+        for statement in tree.body if has_parameters else ():
+            if parameter := _parameter(statement):
+                names.add(parameter.name)
+                # What is not a plain `name = literal` runs as code, so it counts as code.
+                if parameter.default is not NOT_LITERAL:
+                    tree.body = [each for each in tree.body if each is not statement]
+        code = ast.unparse(_Canonical(hidden).visit(tree))
+    except (SyntaxError, ValueError, RecursionError, MemoryError):
+        return source.strip("\n")
+    finally:
+        sys.setrecursionlimit(limit)
+    lines = [_PARAMETERS + ", ".join(sorted(names))] if names else []
+    return "\n".join([*lines, *([code + ";" * is_quiet] if code else [])])
+
+
+# What the tree of a cell has instead of text: the literal part of `{x=}`, and the `t` of a template string.
+_LITERAL, _TEMPLATE = "\0", "\1"
+# How a cell begins in a code file, and the one of parameters goes on.
+_CELL, _PARAMETERS = "# %%\n", "# parameters: "
+# The grammar that all Pythons are held to.
+_OLDEST = (3, 11)
+
+
+def _is_quiet(source: str, text: str, tree: ast.Module) -> bool:
+    """Whether a closing semicolon hides the value of the cell's last line in IPython: it changes what the run shows."""
+    if not tree.body:
+        return False
+    last = tree.body[-1]
+    rest = text.split("\n")[last.end_lineno - 1].encode()[last.end_col_offset :].lstrip()
+    return rest.startswith(b";") or (source.rstrip().endswith(";") and not text.rstrip().endswith(";"))
+
+
+class _Canonical(ast.NodeTransformer):
+    """Makes equal what a formatter may change in a tree, and what `ast.unparse` writes differently by Python's version.
+
+    `ast.unparse` writes a name as it is, so text that is made here becomes a name.
+    """
+
+    def __init__(self, hidden: dict[str, str]):
+        self.hidden = hidden
+
+    def generic_visit(self, node: ast.AST) -> ast.AST:
+        name, body = getattr(node, "name", None), getattr(node, "body", None)
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            node.name = self.hidden.get(name, name)
+            match body[0]:
+                case ast.Expr(value=ast.Constant(value=str(text))):
+                    body[0].value = ast.Name(_docstring(text))
+        super().generic_visit(node)
+        for field in ("body", "orelse", "finalbody"):
+            if isinstance(statements := getattr(node, field, None), list):
+                setattr(node, field, _with_sorted_imports(statements))
+        return node
+
+    def visit_Name(self, node: ast.Name) -> ast.Name:
+        node.id = self.hidden.get(node.id, node.id)
+        return node
+
+    def visit_Constant(self, node: ast.Constant) -> ast.expr:
+        if not isinstance(node.value, str):
+            return node
+        # What `repr` escapes of other scripts depends on Python's version of Unicode.
+        is_latin = max(node.value, default="") < "\u0250"
+        return ast.Name(repr(node.value) if is_latin else json.dumps(node.value, ensure_ascii=False))
+
+    def visit_JoinedStr(self, node: ast.JoinedStr) -> ast.Name:
+        text = self._f_string(node)
+        return ast.Name(f't"{text.replace(_TEMPLATE, "")}"' if _TEMPLATE in text else f'f"{text}"')
+
+    def visit_Delete(self, node: ast.Delete) -> ast.AST:
+        while any(isinstance(each, ast.Tuple) for each in node.targets):
+            node.targets = [
+                part for each in node.targets for part in (each.elts if isinstance(each, ast.Tuple) else [each])
+            ]
+        return self.generic_visit(node)
+
+    def _f_string(self, node: ast.JoinedStr) -> str:
+        """The text between the quotes; not as Python wants it, but different for different strings."""
+        parts = []
+        for part in node.values:
+            if isinstance(part, ast.Constant):
+                parts.append(json.dumps(part.value, ensure_ascii=False)[1:-1].replace("{", "{{").replace("}", "}}"))
+                continue
+            text = ast.unparse(self.visit(part.value))
+            if text.startswith(_LITERAL):
+                parts.append(text.removeprefix(_LITERAL))
+                continue
+            conversion = f"!{chr(part.conversion)}" if part.conversion > 0 else ""
+            spec = self._f_string(part.format_spec) if part.format_spec else ""
+            parts.append(f"{{{text}{conversion}{':' * bool(spec)}{spec}}}")
+        return "".join(parts)
+
+
+def _with_names(statement: ast.stmt, names: list[ast.alias]) -> ast.stmt:
+    if isinstance(statement, ast.Import):
+        return ast.Import(names)
+    return ast.ImportFrom(statement.module, names, statement.level)
+
+
+def _docstring(text: str) -> str:
+    """A docstring without what a formatter changes in it: its indentation, and blank space at the ends of lines."""
+    first, *others = (line.rstrip() for line in text.expandtabs().strip().split("\n"))
+    margin = min((len(line) - len(line.lstrip()) for line in others if line), default=0)
+    lines = [first, *(line[margin:] for line in others)]
+    return '"""' + "\n".join(lines).replace("\\", "\\\\").replace('"""', '\\"""') + '"""'
+
+
+def _with_sorted_imports(statements: list[ast.stmt]) -> list[ast.stmt]:
+    """The statements with each block of imports sorted, one name a line: isort sorts, splits and merges them.
+
+    Where two bring one name, or one brings names that are not known (`*`), their order counts.
+    """
+    done = []
+    for is_import, group in itertools.groupby(statements, lambda each: isinstance(each, ast.Import | ast.ImportFrom)):
+        if not is_import:
+            done += group
+            continue
+        single = [_with_names(each, [alias]) for each in group for alias in each.names]
+        for is_star, part in itertools.groupby(single, lambda each: each.names[0].name == "*"):
+            part = [*part]
+            done += part if is_star else _sorted_imports(part)
+    return done
+
+
+def _sorted_imports(imports: list[ast.stmt]) -> list[ast.stmt]:
+    """Imports of one name each: sorted, each once; below them, in their order, those whose name has two meanings."""
+    named, meanings = [], {}
+    for each in imports:
+        alias, text = each.names[0], ast.unparse(each)
+        is_package = isinstance(each, ast.Import) and not alias.asname
+        name = alias.name.partition(".")[0] if is_package else alias.asname or alias.name
+        named.append((name, text, each))
+        meanings.setdefault(name, set()).add(f"import {name}" if is_package else text)
+    clear = {text: each for name, text, each in named if len(meanings[name]) == 1}
+    return [clear[text] for text in sorted(clear)] + [each for name, _, each in named if len(meanings[name]) > 1]
+
+
+def _readable_everywhere(source: str) -> tuple[str, dict[str, str]]:
+    """A source in which names stand for what some Python cannot parse, or parses in its own way; and their texts.
+
+    IPython's syntax becomes calls, the expressions of an f-string become names, and so do `f[T]` in `def f[T]():` and
+    `type X` in `type X = int`.
+    """
+    scan, hidden, edits, mark = _Scan(source), {}, [], "_hidden"
+    while mark in source:
+        mark += "_"
+
+    def hide(text: str) -> str:
+        hidden[name := f"{mark}{len(hidden)}_"] = text
+        return name
+
+    for start, end in scan.fields:
+        expression = source[start:end]
+        if not expression.strip():
+            raise SyntaxError("an f-string has no expression")
+        debug = re.fullmatch(r"(.*[^=!<>])=\s*", expression, re.DOTALL)
+        text, inner = _readable_everywhere(f"({debug[1] if debug else expression}\n)")
+        name = hide(ast.unparse(_Canonical(inner).visit(_parse(text, _OLDEST))))
+        if debug:
+            literal = hide(
+                _LITERAL + json.dumps(expression, ensure_ascii=False)[1:-1].replace("{", "{{").replace("}", "}}")
+            )
+            name = f"{literal}}}{{{name}" + "!r" * (source[end : end + 1] == "}")
+        edits.append((start, end, name))
+    for start, end in scan.names:
+        text = re.sub(r"\s+", " ", source[start:end]).replace("'", '"')
+        edits.append((start, end, hide(re.sub(r" ?([\[\](){}:,=*|]) ?", r"\1", text).replace(",]", "]"))))
+    for letter, quote_end in scan.templates:
+        edits += [(letter, letter + 1, "f"), (quote_end, quote_end, f"{{{hide(_LITERAL + _TEMPLATE)}}}")]
+    for start, end in scan.exceptions:
+        edits.append((start, end, f"({source[start:end]})"))
+    return _edited(source, edits + scan.magics), hidden
+
+
+def _edited(source: str, edits: list[tuple[int, int, str]]) -> str:
+    """A text with others in the place of parts of it."""
+    for start, end, text in sorted(edits, reverse=True):
+        source = source[:start] + text + source[end:]
+    return source
+
+
+_BRACKETS = r"\[(?:[^\[\]]|\[(?:[^\[\]]|\[[^\[\]]*\])*\])*\]"
+_STEP = re.compile(
+    r"""\#[^\n]*|\\\n|[\n()\[\]{}:]|!(?!=)"""
+    r"""|(?P<prefix>(?<!\w)[bfrtuBFRTU]{1,2})?(?P<quote>\"{3}|'{3}|["'])"""
+    # Python 3.12: type parameters, and `type X = ...`;
+    rf"""|\b(?:def|class)[ \t]+(?P<generic>\w+[ \t]*{_BRACKETS})"""
+    rf"""|\b(?P<alias>type[ \t]+(?!(?:and|else|for|if|in|is|not|or)\b)\w+[ \t]*(?:{_BRACKETS})?)(?=\s*=[^=])"""
+    # 3.14: several exceptions without parentheses.
+    r"""|\bexcept\b\*?[ \t]*(?P<exceptions>[^:()\n#]*,[^:()\n#]*)(?=:)"""
+)
+
+
+class _Scan:
+    """Where in a cell's source stands what `ast` reads on some Pythons only. It reads all of it alike on each Python.
+
+    Attributes:
+        magics: lines of IPython's syntax, each with start, end, and the call that it stands for.
+        fields: the expressions in f-strings, but not those in them; start and end, as of all that follows.
+        names: names with type parameters, and `type X`.
+        templates: where the `t` of a template string is, and where its text begins.
+        exceptions: those that `except A, B:` names.
+    """
+
+    def __init__(self, source: str):
+        self.source, self.magics, self.fields, self.names = source, [], [], []
+        self.templates, self.exceptions = [], []
+        self._pass_code(self._pass_magics(0), is_field=False)
+
+    def _pass_code(self, at: int, is_field: bool) -> int:
+        """To the end; of a field to where its expression ends."""
+        depth = 0
+        while step := _STEP.search(self.source, at):
+            at, token = step.end(), step[0]
+            if step["quote"]:
+                at = self._pass_string(at, (step["prefix"] or "").lower(), step["quote"], is_field)
+            elif is_field and not depth and token in ("!", ":", "}", "]", ")"):
+                return step.start()
+            elif token in ("(", "[", "{"):
+                depth += 1
+            elif token in (")", "]", "}"):
+                depth = max(depth - 1, 0)
+            elif token == "\n" and not depth and not is_field:
+                at = self._pass_magics(at)
+            elif step["exceptions"]:
+                self.exceptions.append(step.span("exceptions"))
+            elif name := step["generic"] or step["alias"]:
+                self.names.append((at - len(name), at))
+        return len(self.source)
+
+    def _pass_magics(self, at: int) -> int:
+        """Over lines of IPython's syntax at the begin of a statement; IPython joins those that end in a backslash."""
+        while line := _LOGICAL_LINE.match(self.source, at):
+            call = _ipython_call(line[0].replace("\\\n", " ").rstrip("\\"))
+            if call is None:
+                break
+            self.magics.append((*line.span(), call + "\n" * line[0].count("\n")))
+            at = min(line.end() + 1, len(self.source))
+        return at
+
+    def _pass_string(self, at: int, prefix: str, quote: str, is_inner: bool) -> int:
+        if not {*prefix} & {*"ft"}:
+            end = re.compile(rf"(?:\\.|[^\\])*?{quote}", re.DOTALL).match(self.source, at)
+            return end.end() if end else len(self.source)
+        if "t" in prefix and not is_inner:
+            self.templates.append((at - len(quote) - len(prefix) + prefix.index("t"), at))
+        name = "" if "r" in prefix else r"\\N\{[^{}]*\}|"
+        step = re.compile(rf"{name}\\[^{{}}]|\{{\{{|(?P<field>\{{)|(?P<end>{quote})", re.DOTALL)
+        while found := step.search(self.source, at):
+            at = found.end()
+            if found["end"]:
+                break
+            if found["field"]:
+                at = self._pass_field(at, is_inner)
+        return at
+
+    def _pass_field(self, at: int, is_inner: bool) -> int:
+        """Over `x!r:>{width}}`."""
+        end = self._pass_code(at, is_field=True)
+        if not is_inner:
+            self.fields.append((at, end))
+        while end < len(self.source) and self.source[end] != "}":
+            end = self._pass_field(end + 1, is_inner) if self.source[end] == "{" else end + 1
+        return end + 1
 
 
 def _syntax_error_line(cell: Cell) -> int | None:
@@ -586,54 +880,37 @@ def _syntax_error_line(cell: Cell) -> int | None:
     return None
 
 
-_ASSIGNED = re.compile(r"(?P<target>[^=!%?]*=)\s*(?P<sign>[!%])(?P<rest>.*)")
+_LOGICAL_LINE = re.compile(r"(?:\\\n|[^\n])*")
+_ASSIGNED = re.compile(r"""(?P<target>(?:[^=!%?#'"]|"[^"]*"|'[^']*')*=)\s*(?P<sign>[!%])(?P<rest>.*)""")
+_HELP = re.compile(r"""\?.*|[^#'"]+\?""")
 # Cell magics whose body is Python of the notebook.
 _PYTHON_CELL_MAGIC = re.compile(r"%%(time|capture|prun)\b(?!.*-[a-zA-Z]*c\b)")
+# Of those that ruff takes for Python, too, the others.
+_FORMATTED_CELL_MAGIC = re.compile(r"%%(debug|ipytest|pypy|python3?|timeit)\b")
 
 
 def _plain_python(source: str) -> tuple[str, ast.Module | None]:
     """Replaces IPython's own syntax by the calls that it stands for, so that `ast` can read the cell.
 
-    Only a line on which Python's own parser stumbles is taken for IPython's, so a `%` or `!` within a string or an
-    expression stays. The calls are those of IPython.core.inputtransformer2.
+    Only a line that begins a statement is taken for IPython's, so a `%` or `!` within a string or an expression stays. The
+    calls are those of IPython.core.inputtransformer2.
     """
-    lines = source.split("\n")
-    first = next((index for index, line in enumerate(lines) if line.strip()), None)
-    if first is not None and (indent := re.match(r"[ \t]+", lines[first])):
-        # A part of a function that was pasted: IPython takes the indentation off.
-        lines = [line.removeprefix(indent[0]) for line in lines]
-    if first is not None and lines[first].startswith("%%"):
-        if not _PYTHON_CELL_MAGIC.match(lines[first]):
-            return source, None
-        lines[first] = _magic_call(lines[first][1:])
-    # One line is replaced each time, so this ends.
-    for _ in range(len(lines) + 1):
-        text = "\n".join(lines)
-        try:
-            return text, _parse(text)
-        except SyntaxError as error:
-            index = _ipython_line(lines, error.lineno)
-        except (ValueError, RecursionError, MemoryError):
-            return source, None
-        if index is None:
-            return source, None
-        # IPython joins lines that end in a backslash; the line count stays.
-        last = index
-        while lines[last].endswith("\\") and last + 1 < len(lines):
-            last += 1
-        joined = " ".join(line.rstrip("\\") if line.endswith("\\") else line for line in lines[index : last + 1])
-        lines[index : last + 1] = [_ipython_call(joined)] + [""] * (last - index)
+    first = next(filter(str.strip, source.split("\n")), "")
+    if first.startswith("%%") and not _PYTHON_CELL_MAGIC.match(first):
+        return source, None
+    text = _without_indentation(source)
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        return text, _parse(text)
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError, MemoryError):
+        text = _edited(text, _Scan(text).magics)
+        return text, _parse(text)
     return source, None
 
 
-def _ipython_line(lines: list[str], stumbled: int | None) -> int | None:
-    """The index of the line of IPython syntax at, or just above, the one where the parser stumbled."""
-    for index in range(min(stumbled or len(lines), len(lines)) - 1, -1, -1):
-        if _ipython_call(lines[index]) is not None:
-            return index
-        if lines[index].strip() and index < (stumbled or 0) - 2:
-            return None
-    return None
+def _without_indentation(source: str) -> str:
+    """A part of a function that was pasted: IPython takes the indentation off."""
+    indent = re.match(r"(?:[ \t]*\n)*([ \t]+)\S", source)
+    return re.sub(f"^{indent[1]}", "", source, flags=re.MULTILINE) if indent else source
 
 
 def _ipython_call(line: str) -> str | None:
@@ -643,7 +920,7 @@ def _ipython_call(line: str) -> str | None:
         return f"{indent}get_ipython().system({text[1:].lstrip('!')!r})"
     if text.startswith("%"):
         return indent + _magic_call(text)
-    if text.startswith("?") or text.endswith("?"):
+    if _HELP.fullmatch(text):
         return f"{indent}get_ipython().run_line_magic('pinfo', {text.strip('?')!r})"
     if match := _ASSIGNED.fullmatch(text):
         call = (

@@ -21,7 +21,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from pipeline import edits, files
-from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read
+from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read, renewed
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
 from pipeline.trace import Trace, by_folder, is_covered, not_covered, outermost
 
@@ -103,9 +103,20 @@ def _stale_code(project: Project, stage: Stage, notebook: Notebook) -> list[str]
     for other in project.stages():
         match other.calls("code"):
             case (source, target) if source == notebook.path and target in stage.deps and Path(target).exists():
-                if Path(target).read_text(encoding="utf-8") != notebook.code():
-                    return [f"{notebook.path}: changed since {target} was written: run `dvc repro` again, without -s"]
+                was, now = (text.split("\n") for text in (renewed(files.read(target)), notebook.code()))
+                if was != now:
+                    return [_first_difference(notebook, was, now, target, other.name)]
     return []
+
+
+def _first_difference(notebook: Notebook, was: list[str], now: list[str], target: str, writer: str) -> str:
+    index = next(at for at, (old, new) in enumerate(itertools.zip_longest(was, now)) if old != new)
+    place = notebook.place(notebook.cell_of_code(index)) if index < len(now) else notebook.path
+    old, new = ("".join(lines[index : index + 1]).strip() for lines in (was, now))
+    return (
+        f"{place}: has {f'`{new}`' if new else 'nothing'}, but {target}, which DVC compares, has "
+        f"{f'`{old}`' if old else 'nothing'}. Fix: uv run dvc repro --force {writer}, then uv run dvc repro"
+    )
 
 
 def _changed_meanwhile(stage: Stage, notebook: Notebook, values: dict[str, object]) -> str | None:
