@@ -24,8 +24,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from pipeline import bring, check, code, edits, files, imports, lift
-from pipeline.notebook import Notebook, NotebookError, read
-from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
+from pipeline.notebook import Notebook, NotebookError, as_python_reads, key_of, read
+from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage, as_spelt
 from pipeline.trace import MANY, by_folder, is_covered, not_covered, outermost
 
 FOLDER = "notebooks"
@@ -58,7 +58,7 @@ def main(argv: list[str]) -> int:
     parser.add_argument("--no-run", action="store_true", help="do not run it: list only what the code tells")
     arguments = parser.parse_args(argv)
     try:
-        names = [name.strip() for name in arguments.lift.split(",") if name.strip()]
+        names = [as_python_reads(name.strip()) for name in arguments.lift.split(",") if name.strip()]
         return _add(Path(arguments.notebook).expanduser(), arguments.name, names, not arguments.no_run)
     except (NotebookError, ProjectError, edits.EditError, Refused) as error:
         print(error, file=sys.stderr)
@@ -496,12 +496,13 @@ def _written_parameters(notebook: Notebook, stage: str) -> list[str]:
     to other stages: it is shared where it has these very keys, its values kept; else a new one is made.
     """
     sections: dict[str, list] = {}
+    there = Project().load(PARAMS_FILE)
     for parameter in notebook.parameters:
-        sections.setdefault(parameter.section or stage, []).append(parameter)
-    listed, there = [], Project().load(PARAMS_FILE)
+        sections.setdefault(as_spelt(parameter.section or stage, there), []).append(parameter)
+    listed = []
     for name, parameters in sections.items():
         keys = {parameter.key for parameter in parameters}
-        if isinstance(there.get(name), dict) and {str(key).lower() for key in there[name]} == keys:
+        if isinstance(there.get(name), dict) and {*map(key_of, there[name])} == keys:
             print(f"{PARAMS_FILE}: `{name}` is there already: stage `{stage}` gets its values")
             listed.append(name)
             continue

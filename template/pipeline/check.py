@@ -21,6 +21,7 @@ from pipeline.notebook import (
     Notebook,
     NotebookError,
     Parameter,
+    as_python_reads,
     contradiction,
     read,
     with_tag_corrected,
@@ -172,7 +173,7 @@ def _through_the_shell(
         else:
             names = shell_line.names(argument)
             found = shell_line.arrivals(argument, partial(project.variable, stage))
-        for name in names:
+        for name in map(as_python_reads, names):
             passed.add(name)
             if name not in parameters:
                 yield (
@@ -180,7 +181,8 @@ def _through_the_shell(
                     "and Papermill only warns: spell it as there, or add it"
                 )
         for arrival in found:
-            if arrival.name not in parameters:
+            name = as_python_reads(arrival.name)
+            if name not in parameters:
                 continue
             if arrival.lost:
                 yield f"{head} does not bring {arrival.meant!r} to `{arrival.name}`: {arrival.lost}: {cure}"
@@ -189,8 +191,8 @@ def _through_the_shell(
                     f"{head} gives {arrival.got!r} ({type(arrival.got).__name__}) to `{arrival.name}`, "
                     f"not {arrival.meant!r} ({type(arrival.meant).__name__}): {cure}"
                 )
-            elif declared := contradiction(parameters[arrival.name], arrival.got):
-                where = notebook.place(notebook.parameters_cell, parameters[arrival.name].line)
+            elif declared := contradiction(parameters[name], arrival.got):
+                where = notebook.place(notebook.parameters_cell, parameters[name].line)
                 yield f"{head} gives {arrival.got!r}, but {where} says `{declared}`: change one of them"
     for parameter in parameters.values():
         keys = [".".join(map(str, each)) for each in project.keys(parameter)]

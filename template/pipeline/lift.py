@@ -17,8 +17,10 @@ from pipeline.notebook import (
     Cell,
     Notebook,
     NotebookError,
+    as_python_reads,
     bindings,
     in_yaml,
+    key_of,
     replaced,
 )
 
@@ -122,10 +124,10 @@ def _movable(notebook: Notebook) -> Iterator[tuple[Cell, ast.stmt, str]]:
             for statement in cell.tree.body:
                 name, _ = _literal(statement) or ("", None)
                 if (
-                    name in used - taken and counts[name] == 1 and name.lower() not in keys
+                    name in used - taken and counts[name] == 1 and key_of(name) not in keys
                     and _alone(cell, statement) and name not in _used(cell, later, above=statement.lineno)
                 ):  # fmt: skip
-                    keys.add(name.lower())  # `N` and `n` would be one key
+                    keys.add(key_of(name))  # `N` and `n` would be one key
                     yield cell, statement, name
         taken |= _used(cell, later)
 
@@ -272,7 +274,7 @@ def _lift_problem(notebook: Notebook, name: str, found: list[tuple[Cell, ast.key
     if len(values) > 1:
         said = " and ".join(f"{value} in cell {cell.number}" for value, cell in values.items())
         return f"`{name}=` is {said}: lift it by hand, under two names"
-    if any(parameter.key == name.lower() for parameter in notebook.parameters):
+    if any(parameter.key == key_of(name) for parameter in notebook.parameters):
         return f"there is a `{variable}` already: rename it, or lift `{name}` by hand"
     at = notebook.parameters_cell.number
     if above := next((cell for cell, _ in found if cell.number < at), None):
@@ -392,7 +394,7 @@ def _used(cell: Cell, later: bool = True, above: int | None = None) -> set[str]:
     end = above - 1 if above else None
     lines, plain = cell.source.split("\n")[:end], cell.python[0].split("\n")
     other = [line for row, line in enumerate(lines) if cell.tree is None or line != plain[row]]
-    words = {*re.findall(r"\w+", " ".join(other))}
+    words = {*re.findall(r"\w+", as_python_reads(" ".join(other)))}
     if cell.tree is None:
         return words
     tree = cell.tree if later else _WithoutBodies().visit(copy.deepcopy(cell.tree))
@@ -448,7 +450,7 @@ def _assignments(notebook: Notebook) -> dict[str, int]:
     for cell in _running(notebook):
         if cell.tree is None:
             # Python 2, mostly; below `%%` it may be any language.
-            found = _ASSIGNS.findall(cell.source) if not cell.source.lstrip().startswith("%%") else []
+            found = _ASSIGNS.findall(as_python_reads(cell.source)) if not cell.source.lstrip().startswith("%%") else []
             for name in re.findall(r"\w+", str(found)):
                 counts[name] = counts.get(name, 0) + 1
             continue

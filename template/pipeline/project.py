@@ -21,7 +21,16 @@ from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
 from pipeline import edits
-from pipeline.notebook import NOT_LITERAL, Notebook, NotebookError, Parameter, contradiction, read
+from pipeline.notebook import (
+    NOT_LITERAL,
+    Notebook,
+    NotebookError,
+    Parameter,
+    as_python_reads,
+    contradiction,
+    key_of,
+    read,
+)
 
 PARAMS_FILE = "params.yaml"
 PIPELINE_FILE = "dvc.yaml"
@@ -293,7 +302,7 @@ class Project:
             return there
         # A section of a parameter's name could be taken for the parameter; one that has the key is among the ways.
         not_here = names.keys() | {cure.keys[0] for cure in there + new}
-        for name in dict.fromkeys((parameter.section, stage.keys[1], f"{stage.keys[1]}_parameters")):
+        for name in dict.fromkeys((as_spelt(parameter.section, data), stage.keys[1], f"{stage.keys[1]}_parameters")):
             if len(new) > 1 or (new and self._suits(new[0].keys, parameter, stage)):
                 break
             if name and name not in not_here and isinstance(data.get(name), dict | None):
@@ -354,7 +363,7 @@ class Project:
                     sections[keys] = None
                 else:  # a single key: a sibling of it would have to be listed, too
                     sections.setdefault(keys[:-1], ".".join((*keys[:-1], parameter.key)))
-        named = (parameter.section,)
+        named = (as_spelt(parameter.section, data),)
         suits = named in sections and self._suits((*named, parameter.key), parameter, stage)
         return {named: sections[named]} if suits else sections
 
@@ -369,9 +378,14 @@ class Project:
                 try:
                     value = _at(data, keys)
                 except LookupError:
+                    cure = "add it there or take it off the list"
+                    if any(
+                        as_python_reads(".".join(map(str, each))) == as_python_reads(entry) for each in _paths(data)
+                    ):
+                        cure = "it has one that looks the same but has other characters. Fix: copy that one to the list"
                     problems.append(
                         f"{self.place(stage, 'params')}: stage `{stage.name}` lists `{entry}` under `params:`, "
-                        f"but {file} has no such key: add it there or take it off the list"
+                        f"but {file} has no such key: {cure}"
                     )
                     continue
                 problems.extend(
@@ -594,8 +608,20 @@ def _at(data: dict, keys: tuple) -> object:
 
 
 def _name(keys: tuple) -> str:
-    """What a parameter's key is compared with: the last of a path of keys, in any case."""
-    return str(keys[-1]).lower()
+    """What a parameter's key is compared with: the last of a path of keys."""
+    return key_of(keys[-1])
+
+
+def as_spelt(name: str, data: dict) -> str:
+    """The key of a mapping that Python would take for the name; the name itself if there is none."""
+    return name if name in data else next((own for own in data if as_python_reads(own) == as_python_reads(name)), name)
+
+
+def _paths(data: object, keys: tuple = ()) -> Iterator[tuple]:
+    """The path of each key of a mapping and of those in it."""
+    for key, value in data.items() if isinstance(data, dict) else ():
+        yield (*keys, key)
+        yield from _paths(value, (*keys, key))
 
 
 def _entries(stage: Stage) -> Iterator[tuple[str, str | None]]:
