@@ -799,6 +799,8 @@ def samples(churn, tmp_path_factory) -> Path:
     """The folder of the notebooks below, with what they read."""
     folder = tmp_path_factory.mktemp("samples") / "work"
     folder.mkdir()
+    # As that of a repository: what is beside `work` belongs to it.
+    folder.with_name("requirements.txt").touch()
     subprocess.run(on_path(["python", "-c", SAMPLES], churn.environ), cwd=folder, env=churn.environ, check=True)
     return folder
 
@@ -849,8 +851,8 @@ KINDS = {
     "far": Kind(
         untagged("import pandas as pd\nN = 1", "full = pd.read_csv('ABSOLUTE/full.csv')",
                  "pd.read_csv('../shared/far.csv').head(N).to_csv('../shared/new.csv', index=False)"),
-        deps=["data/external/far.csv", "data/external/full.csv"], outs=["outputs/new.csv"], parameter=("n: 1", "n: 2"),
-        change="open('data/external/full.csv', 'w').write('a,b\\n5,6\\n')",
+        deps=["data/external/shared"], outs=["outputs/new.csv"], parameter=("n: 1", "n: 2"),
+        change="open('data/external/shared/full.csv', 'w').write('a,b\\n5,6\\n')",
     ),
     "pathlib": Kind(
         untagged("from pathlib import Path\nimport os\nHERE = Path('text')\nNOTE = 'x'",
@@ -1220,7 +1222,7 @@ def test_what_is_said_of_a_run_that_failed_works(project, tmp_path):
     project.write("late.csv", "mine")
     (tmp_path / "early.ipynb").write_text(untagged(source))
     done = project.pipeline("add", str(tmp_path / "early.ipynb"), check=False)
-    assert done.returncode == 1 and done.stdout.endswith(
+    assert done.returncode == add.INCOMPLETE and done.stdout.endswith(
         "notebooks/early.ipynb: the run failed; stage `early` in dvc.yaml has what it touched until then: mend the notebook, "
         "`git add --all .`, then: uv run python -m pipeline add notebooks/early.ipynb\n"
     )
@@ -1250,12 +1252,11 @@ def test_a_result_that_git_tracks(project, tmp_path):
     done = project.pipeline("add", str(tmp_path / "kept.ipynb"), check=False)
     assert done.returncode == 1 and done.stdout.splitlines()[-1] == (
         "notebooks/kept.ipynb: git tracks results of its stage, which DVC is to keep: `git rm -r --cached kept.csv`, "
-        "`git add --all .`, then: uv run python -m pipeline add notebooks/kept.ipynb"
+        f"then: uv run python -m pipeline add {tmp_path}/kept.ipynb"
     )
-    assert project.read("kept.csv") == "mine"
+    assert project.read("kept.csv") == "mine" and project.run("git", "status", "--porcelain").stdout == "A  kept.csv\n"
     project.run("git", "rm", "-r", "--cached", "kept.csv")
-    project.run("git", "add", "--all")
-    project.pipeline("add", "notebooks/kept.ipynb")
+    project.pipeline("add", str(tmp_path / "kept.ipynb"))
     assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
 
 
@@ -1276,7 +1277,7 @@ def test_a_run_finds_no_results_of_before(project, tmp_path):
     # What it does not make stays, and is not taken for what it made.
     project.replace("notebooks/cached.ipynb", "if not os", "if 0 and not os")
     done = project.pipeline(*again, check=False)
-    assert done.returncode == 1 and done.stdout.splitlines()[-1] == (
+    assert done.returncode == add.INCOMPLETE and done.stdout.splitlines()[-1] == (
         "notebooks/cached.ipynb: did not write cache.csv, which stage `cached` lists among its results: take it off the list, "
         "or write it"
     )

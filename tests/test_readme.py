@@ -27,6 +27,7 @@ SECTIONS = [
     "Compare experiments, and take one over",
     "Many at once, on this machine or a cluster",
     "Share the results",
+    "Security",
     "Update from the template",
     "What belongs to whom",
     "When something is wrong",

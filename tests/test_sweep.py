@@ -228,6 +228,18 @@ def test_beside_another_dask(sweeps):
     assert "8787" not in said and "Warning" not in said
 
 
+def test_nobody_else_can_reach_it(sweeps):
+    """Scheduler, worker and their pages: every port is one of this machine alone."""
+    held = sweeps.hold(1)
+    with sweeps.started("-S", "fit.x=1") as sweep:
+        wait(lambda: "x=1" in sweeps.runs())
+        processes = [psutil.Process(sweep.pid), *psutil.Process(sweep.pid).children(recursive=True)]
+        ports = [each for process in processes for each in process.net_connections("inet") if each.status == "LISTEN"]
+        assert ports and {each.laddr.ip for each in ports} <= {"127.0.0.1", "::1"}, ports
+        held.unlink()
+        sweep.wait(60)
+
+
 def test_a_stage_that_no_setting_touches(sweeps):
     """Where the commit has no result of it, each worker runs it at most once."""
     sweeps.replace("prepare.py", ".upper()", ".lower()")

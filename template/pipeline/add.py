@@ -9,6 +9,7 @@ import argparse
 import contextlib
 import csv
 import importlib.util
+import io
 import json
 import os
 import re
@@ -23,9 +24,19 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import bring, check, code, edits, files, imports, lift
+from pipeline import bring, check, code, edits, files, imports, lift, secret_files
 from pipeline.notebook import Notebook, NotebookError, as_python_reads, key_of, read
-from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage, as_spelt
+from pipeline.project import (
+    PARAMS_FILE,
+    PIPELINE_FILE,
+    Project,
+    ProjectError,
+    Stage,
+    as_spelt,
+    command,
+    literal,
+    quoted,
+)
 from pipeline.trace import MANY, by_folder, is_covered, not_covered, outermost
 
 FOLDER = "notebooks"
@@ -33,6 +44,8 @@ METRICS = (".json", ".yaml", ".yml", ".toml")
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".bmp")
 SMALL = 100_000
 """Bytes up to which a file of numbers is a metric and a table may be a plot; larger ones are data."""
+INCOMPLETE = 3
+"""The exit code when the stage was made, but its run failed."""
 
 
 class Refused(Exception):
@@ -42,7 +55,7 @@ class Refused(Exception):
 def main(argv: list[str]) -> int:
     """Adds the notebook and says what was done, one line each.
 
-    Returns the exit code: 1 where nothing was done, or where the run failed (the stage is there then, as far as it got).
+    Returns the exit code: 1 if nothing was changed; INCOMPLETE if the stage was made as far as its run got.
     """
     parser = argparse.ArgumentParser(
         prog="python -m pipeline add", description=__doc__.partition(": ")[2].split("\n")[0]
@@ -56,90 +69,191 @@ def main(argv: list[str]) -> int:
         help="make parameters of the variables and arguments of these names: SEED,epochs",
     )
     parser.add_argument("--no-run", action="store_true", help="do not run it: list only what the code tells")
+    parser.add_argument("--yes", action="store_true", help="copy files from outside the notebook's repository, too")
+    parser.add_argument(
+        "--allow", metavar="PATH", action="append", default=[], help="copy a file that looks like a secret and is none"
+    )
     arguments = parser.parse_args(argv)
+    exit_code = 1
     try:
         names = [as_python_reads(name.strip()) for name in arguments.lift.split(",") if name.strip()]
-        return _add(Path(arguments.notebook).expanduser(), arguments.name, names, not arguments.no_run)
+        source = Path(arguments.notebook).expanduser()
+        added = _add(source, arguments.name, names, [Path(path) for path in arguments.allow], arguments.yes)
+        exit_code = INCOMPLETE
+        return _finish(*added, not arguments.no_run)
     except (NotebookError, ProjectError, edits.EditError, Refused) as error:
         print(error, file=sys.stderr)
-        return 1
+        return exit_code
 
 
-def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
+def _add(
+    source: Path, name: str | None, names: list[str], allow: list[Path], yes: bool
+) -> tuple[Notebook, "_Entry | None"]:
+    """Writes the notebook, its files and its stage, or nothing: the run comes after that.
+
+    Returns the project's notebook, and the entry if it is still `add`'s own.
+    """
     root = Path.cwd().resolve()
+    if name is not None and not re.fullmatch(r"[\w-]+", name):
+        raise Refused(f"--name {name}: DVC does not take this name. Fix: write letters, digits, _ and - only")
+    allowed = {path.expanduser().resolve() for path in allow} | secret_files.allowed_in(root)
     given = read(source)
     if problem := next((line for line in given.problems(scratch=True) if "only Python" in line), None):
         raise Refused(problem)
     inside = source.resolve().is_relative_to(root / FOLDER)
     target = source.resolve().relative_to(root).as_posix() if inside else f"{FOLDER}/{_slug(source.stem)}.ipynb"
-    if " " in target:
-        raise Refused(f"{target}: a stage's command cannot name a file with spaces: rename it")
+    quoted(target)  # refused if no command can name it
     stage = next((each for each in Project().stages() if (each.calls("run") or ("",))[0] == target), None)
     if not inside and Path(target).exists():
         raise Refused(
-            f"{target} is there already: for that one, uv run python -m pipeline add {target}; else give {source.name} "
+            f"{target} is there already: for that one, uv run python -m pipeline add {quoted(target)}; else give {source.name} "
             "another name first"
         )
 
     # First all that may be refused, then the files.
-    found = bring.brought(given, source.resolve().parent, root, _results_of_others(stage))
+    if tracked := [*secret_files.findings(["data"], allowed)]:
+        raise Refused("\n".join(tracked))
+    found = bring.brought(given, source.resolve().parent, root, _results_of_others(stage), allowed)
     _refuse_taken(given, found.outputs, stage)
     modules = {} if inside else _modules(given, source.resolve().parent)
+    found.secrets |= {file: reason for file in modules if (reason := secret_files.why(file, allowed))}
+    modules = {file: place for file, place in modules.items() if file not in found.secrets}
+    copies = {**found.copies, **modules}
     _refuse_overwriting(source, found.copies, modules)
+    _ask_for_far(source, [*copies], yes)
     if not inside and (found.notebook.document != given.document or found.outputs or found.folders or modules):
         found.notebook = _starting_in_root(found.notebook, bool(modules), found.folders)
     lifted = lift.lifted(found.notebook, names)
     is_written = not inside or lifted.notebook.document != given.document
     _refuse_unsaved(PIPELINE_FILE, PARAMS_FILE, *([target] if is_written else []))
     # The numbers of cells are those of the copy, where the one of parameters may be new.
-    for line in (*found.notes, *(line.replace(given.path, target, 1) for line in lifted.notes)):
-        print(line)
-    for file, place in {**found.copies, **modules}.items():
-        _copy(file, root / place)
-    for line in _said_copies({**found.copies, **modules}):
-        print(line)
-    for line in bring.not_followed({**found.copies, **modules}, source.resolve().parent, root):
-        print(line)
-    for place in modules.values():
-        _tidy(place)
-    if is_written:
-        _write_notebook(target, lifted.notebook.document, is_copy=not inside)
-    notebook = read(target)
-
-    if stage is None:
-        entry = _Entry(_free_name(name or _slug(source.stem)), target)
-        entry.params = _written_parameters(notebook, entry.name)
-    else:
-        for line in check.mended({target}, own_values=True):
+    lines = [*found.notes, *(line.replace(given.path, target, 1) for line in lifted.notes)]
+    lines += [_said_secret(_shown(file), reason) for file, reason in sorted(found.secrets.items())]
+    entry = None
+    with _all_or_nothing((PARAMS_FILE, PIPELINE_FILE, secret_files.SETTINGS, target), copies.values()):
+        print(*lines, *_said_copies(copies), sep="\n", end="\n" if lines or copies else "")
+        for file, place in copies.items():
+            files.copy(file, root / place)
+        for line in bring.not_followed(copies, source.resolve().parent, root):
             print(line)
-        entry = _Entry.of_unrecorded(Project().stage(stage.name))
-    _write_code_stage(entry or _Entry(stage.name, target))
-    if entry is not None:
-        entry.deps = outermost({*found.inputs, *modules.values()})
-        entry.outs = {path for path in found.outputs if not _outside(path)}
-        entry.write()
-    project = Project()
-    stage = next(each for each in project.stages() if (each.calls("run") or ("",))[0] == target)
-    output = stage.calls("run")[1]
-    _ignore_results(target)
+        for place in modules.values():
+            _tidy(place)
+        own = [_shown(path) for path in allowed if path.is_relative_to(root)]
+        if listed := [
+            place for place in (*copies.values(), *own) if secret_files.why(place, secret_files.allowed_in(root))
+        ]:
+            secret_files.allow(listed)
+        if is_written:
+            _write_notebook(target, lifted.notebook.document, is_copy=not inside)
+        notebook = read(target)
+        if stage is None:
+            entry = _Entry(_free_name(name or _slug(source.stem)[:100]), target)
+            entry.params = _written_parameters(notebook, entry.name)
+        else:
+            for line in check.mended({target}, own_values=True):
+                print(line)
+            entry = _Entry.of_unrecorded(Project().stage(stage.name))
+        _write_code_stage(entry or _Entry(stage.name, target))
+        if entry is not None:
+            entry.deps = outermost({*found.inputs, *modules.values()})
+            entry.outs = _without_secrets({path for path in found.outputs if not _outside(path)}, allowed)
+            entry.write()
+        _ignore_results(target, source)
+    return notebook, entry
+
+
+def _finish(notebook: Notebook, entry: "_Entry | None", run_it: bool) -> int:
+    """Runs the notebook of a stage that was written, and has the stage list what it touched."""
     if lacking := _lacking(notebook):
         print("\n".join(lacking), file=sys.stderr)
-        return 1
-    exit_code = _run_and_record(project, stage, notebook, output, entry) if run_it else 0
-    if exit_code:
+        return INCOMPLETE
+    project, target = Project(), notebook.path
+    stage = next(each for each in project.stages() if (each.calls("run") or ("",))[0] == target)
+    if run_it and _run_and_record(project, stage, notebook, stage.calls("run")[1], entry):
         print(
             f"{target}: the run failed; stage `{stage.name}` in {PIPELINE_FILE} has what it touched until then: mend the "
             f"notebook, {_again(target)}",
             file=sys.stderr,
         )
-        return exit_code
+        return INCOMPLETE
     if not run_it:
         print(
             f"{PIPELINE_FILE}: stage `{stage.name}` lists what the code tells; `uv run dvc repro` names what it lacks"
         )
     exit_code = check.main([target])
     print(f"\nStage `{stage.name}` runs {target}. See `git diff`; `git add --all .` and `git commit` keep it.")
-    return exit_code
+    return INCOMPLETE if exit_code else 0
+
+
+@contextlib.contextmanager
+def _all_or_nothing(own: Collection[str], copies: Collection[str]) -> Iterator[None]:
+    """Says what was done once all of it is; leaves the files as they were if an error ends it.
+
+    Args:
+        own: the files that may change.
+        copies: those that are new, or there already in the same bytes.
+    """
+    before = {Path(path): Path(path).read_bytes() for path in own if Path(path).exists()}
+    new = [Path(path) for path in (*own, *copies) if not Path(path).exists()]
+    folders = {folder for path in new for folder in path.parents if not folder.exists()}
+    said = io.StringIO()
+    try:
+        with contextlib.redirect_stdout(said):
+            yield
+    except BaseException:
+        for path, content in before.items():
+            if path.read_bytes() != content:
+                path.write_bytes(content)
+        for path in new:
+            path.unlink(missing_ok=True)
+        for folder in sorted(folders, reverse=True):
+            with contextlib.suppress(OSError):  # what else is in it stays
+                folder.rmdir()
+        raise
+    print(said.getvalue(), end="")
+
+
+def _ask_for_far(source: Path, copies: list[Path], yes: bool) -> None:
+    """Asks before files are copied from outside the notebook's repository, or folder if it lies in none."""
+    home = bring.home(source.resolve().parent)
+    far = [file for file in copies if not file.resolve().is_relative_to(home)]
+    if yes or not far:
+        return
+    size = sum(file.stat().st_size for file in far)
+    shown = ", ".join([*map(str, sorted(far)[:3]), *(["..."] if len(far) > 3 else [])])
+    what = f"{source.name}: reads {len(far)} file{'s' * (len(far) > 1)} ({_shown_size(size)}) outside {home}: {shown}"
+    if not sys.stdin.isatty():
+        raise Refused(f"{what}. Fix: add `--yes` to copy what lies outside")
+    if input(f"{what}\nCopy into {bring.INPUTS}? [y/N] ").strip().lower() not in ("y", "yes"):
+        raise Refused(f"{source.name}: nothing was changed")
+
+
+def _shown_size(size: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}" if size >= 10 or unit == "B" else f"{size:.1f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def _shown(file: Path) -> str:
+    """A path as seen from the project if it is in it."""
+    return file.relative_to(Path.cwd()).as_posix() if file.is_relative_to(Path.cwd()) else str(file)
+
+
+def _said_secret(path: str, reason: str) -> str:
+    return (
+        f"{path}: looks like a secret ({reason}), and is not copied, tracked or listed. Fix: give its value by an environment "
+        f"variable (README.md, Security); if it is no secret, add `--allow {shlex.quote(path)}`"
+    )
+
+
+def _without_secrets(paths: Collection[str], allowed: set[Path]) -> set[str]:
+    """The paths without those that look like secrets, which are named."""
+    secrets = {path: reason for path in paths if (reason := secret_files.why(path, allowed))}
+    for path, reason in sorted(secrets.items()):
+        print(_said_secret(path, reason))
+    return {*paths} - secrets.keys()
 
 
 def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: str, entry: "_Entry | None") -> int:
@@ -160,15 +274,17 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
             for out in {*moved} - {*lacking}:
                 del moved[out]
     declared = {*stage.outs}
-    reads = not_covered(trace.read, declared)
+    allowed = secret_files.allowed_in(Path())
+    every = not_covered(trace.read, declared)
+    reads = _without_secrets(every, allowed)
     written = {path for path in trace.written if not path.startswith((f"{bring.INPUTS}/", f"{FOLDER}/"))}
     for path in sorted(trace.written - written):
         print(f"{notebook.path}: writes {path}, an input: write it to {bring.WRITTEN_BESIDE_INPUTS} or {bring.RESULTS}")
     others = _results_of_others(stage)
     taken = {path for path in written if is_covered(path, others)}
-    written -= taken
+    written = _without_secrets(written - taken, allowed)
     listed = not_covered(trace.listed_beside({*declared, *others}), declared)
-    deps = outermost({*by_folder(reads, trace.files - trace.read, (), whole=False), *listed})
+    deps = outermost({*by_folder(reads, trace.files - trace.read, every - reads, whole=False), *listed})
     outs = by_folder(written, trace.files - trace.written, others, whole=True)
     outs = _settled(outs, {*others, *declared, *(trace.files - trace.written)}, notebook, given.values)
     if entry is not None:
@@ -178,8 +294,8 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
         entry.write()
         print(f"{PIPELINE_FILE}: added stage `{entry.name}`")
     else:
-        entries = [("deps", path) for path in sorted(deps) if not is_covered(path, stage.deps)]
-        entries += [_out_item(path) for path in outs if not is_covered(path, declared)]
+        entries = [("deps", literal(path)) for path in sorted(deps) if not is_covered(path, stage.deps)]
+        entries += [_out_item(path, literal(path)) for path in outs if not is_covered(path, declared)]
         for key, item in entries:
             text = edits.with_item(files.read(PIPELINE_FILE), (*stage.keys, key), item)
             files.write(PIPELINE_FILE, text)
@@ -339,36 +455,38 @@ def _stages_of(notebook: str) -> list[Stage]:
     return [each for each in Project().stages() if notebook in (each.calls("run") or each.calls("code") or ())]
 
 
-def _ignore_results(notebook: str) -> None:
+def _ignore_results(notebook: str, source: Path | None = None) -> None:
     """Has git ignore the results of a notebook's stages from now on.
 
     DVC itself does so once a stage has succeeded: after a run that failed, `git add --all` would take them.
+
+    Args:
+        source: the notebook that was given, as long as all that was written can be undone.
     """
     from dvc.exceptions import DvcException
     from dvc.repo import Repo, lock_repo  # heavy
 
-    tracked = []
     try:
         with Repo() as repo, lock_repo(repo), repo.scm_context(quiet=True):
             stages = [each for stage in _stages_of(notebook) for each in repo.stage.collect(stage.name)]
-            for out in (out for stage in stages for out in stage.outs if out.use_scm_ignore):
-                Path(out.fspath).parent.mkdir(parents=True, exist_ok=True)
-                repo.scm_context.ignore(out.fspath)
-                if repo.scm.is_tracked(out.fspath):
-                    tracked.append(Path(os.path.relpath(out.fspath)).as_posix())
+            outs = [out.fspath for stage in stages for out in stage.outs if out.use_scm_ignore]
+            tracked = [Path(os.path.relpath(out)).as_posix() for out in outs if repo.scm.is_tracked(out)]
+            for out in outs if not (tracked and source) else ():
+                Path(out).parent.mkdir(parents=True, exist_ok=True)
+                repo.scm_context.ignore(out)
     except DvcException as error:
         said = " ".join(str(error).split())
         raise Refused(f"{PIPELINE_FILE}: DVC cannot have git ignore the results of {notebook}: {said}") from None
     if tracked:
         raise Refused(
             f"{notebook}: git tracks results of its stage, which DVC is to keep: `git rm -r --cached {shlex.join(tracked)}`, "
-            f"{_again(notebook)}"
+            + (f"then: uv run python -m pipeline add {shlex.quote(str(source))}" if source else _again(notebook))
         )
 
 
-def _again(notebook: str) -> str:
-    """What to type once the cause is cured; `add` has changed dvc.yaml by then."""
-    return f"`git add --all .`, then: uv run python -m pipeline add {notebook}"
+def _again(notebook: str | Path) -> str:
+    """What to type once the cause is cured; `add` may have changed dvc.yaml by then."""
+    return f"`git add --all .`, then: uv run python -m pipeline add {shlex.quote(str(notebook))}"
 
 
 @dataclass
@@ -387,7 +505,8 @@ class _Entry:
         """The entry of a stage that no run has been recorded of, and that no person has edited; None of any other."""
         lock = Path("dvc.lock")
         # As DVC writes it.
-        if lock.exists() and re.search(rf"^  {re.escape(stage.name)}:$", files.read(lock), re.MULTILINE):
+        key = re.escape(edits.on_one_line(stage.name))
+        if lock.exists() and re.search(rf"^  {key}:$", files.read(lock), re.MULTILINE):
             return None
         entry = cls(stage.name, stage.calls("run")[0], [*stage.params], {*stage.deps}, {*stage.outs})
         entry.outs.discard(entry.output)
@@ -412,25 +531,24 @@ class _Entry:
 
     def text(self) -> str:
         """The stage as the template writes its own."""
-        lists: dict[str, list[str]] = {
-            "deps": sorted({*self.deps, self.code_file}),
+        lists: dict[str, list] = {
+            "deps": sorted(map(literal, {*self.deps, self.code_file})),
             "params": self.params,
             "outs": [self.output],
         }
         for path in sorted(self.outs):
-            key, item = _out_item(path)
-            shown = (
-                edits.on_one_line(path)
-                if isinstance(item, str)
-                else f"{edits.on_one_line(path)}:\n          cache: false"
-            )
-            lists.setdefault(key, []).append(shown)
-        lines = [f"  {self.name}:", f"    cmd: python -m pipeline run {self.notebook} {self.output}"]
+            key, item = _out_item(path, literal(path))
+            lists.setdefault(key, []).append(item)
+        cmd = edits.on_one_line(command("run", self.notebook, self.output))
+        lines = [f"  {edits.on_one_line(self.name)}:", f"    cmd: {cmd}"]
         for key in ("deps", "params", "outs", "metrics", "plots"):
-            entries = lists.get(key) or []
-            if key != "metrics":
-                entries = sorted(entries) if key == "outs" else entries
-            lines += [f"    {key}:", *(f"      - {each}" for each in entries)] if entries else []
+            items = lists.get(key) or []
+            lines += [f"    {key}:"] if items else []
+            for item in sorted(items) if key == "outs" else items:
+                path = edits.on_one_line(item if isinstance(item, str) else next(iter(item)))
+                lines += (
+                    [f"      - {path}"] if isinstance(item, str) else [f"      - {path}:", "          cache: false"]
+                )
         return "\n".join(lines) + "\n"
 
     def write(self) -> None:
@@ -444,13 +562,18 @@ class _Entry:
         self._written = now
 
 
-def _out_item(path: str) -> tuple[str, object]:
-    """The list that a result belongs to, and its entry: metrics are small and git's, the rest is DVC's."""
+def _out_item(path: str, said: str = "") -> tuple[str, object]:
+    """The list that a result belongs to, and its entry: metrics are small and git's, the rest is DVC's.
+
+    Args:
+        said: the path as the entry has it, if that is another.
+    """
+    said = said or path
     if _is_metrics(Path(path)):
-        return "metrics", {path: {"cache": False}}
+        return "metrics", {said: {"cache": False}}
     if path.lower().endswith(IMAGES) or _is_series(Path(path)):
-        return "plots", path
-    return "outs", path
+        return "plots", said
+    return "outs", said
 
 
 def _is_metrics(path: Path) -> bool:
@@ -524,20 +647,23 @@ def _write_code_stage(entry: _Entry) -> None:
     text = files.read(PIPELINE_FILE)
     if any((stage.calls("code") or ("",))[0] == entry.notebook for stage in Project().stages()):
         return
-    if edits.node(text, ("stages", "code", "matrix", "notebook")) is not None:
+    # The matrix has them without quotes, DVC finds no stage `code@a@b`, and a key in YAML has 128 characters at most.
+    if edits.node(text, ("stages", "code", "matrix", "notebook")) is not None and re.fullmatch(
+        r"[\w./-]{1,100}", entry.stem
+    ):
         files.write(PIPELINE_FILE, edits.with_item(text, ("stages", "code", "matrix", "notebook"), entry.stem))
         return
     name = _free_name(f"code_{entry.name}")
-    block = (
-        f"  {name}:\n    cmd: python -m pipeline code {entry.notebook} {entry.code_file}\n"
-        f"    deps:\n      - {entry.notebook}\n    outs:\n      - {entry.code_file}\n"
+    cmd, notebook, code_file = map(
+        edits.on_one_line, (command("code", entry.notebook, entry.code_file), entry.notebook, entry.code_file)
     )
+    block = f"  {name}:\n    cmd: {cmd}\n    deps:\n      - {notebook}\n    outs:\n      - {code_file}\n"
     files.write(PIPELINE_FILE, edits.with_block(text, ("stages", name), block))
 
 
 def _free_name(name: str) -> str:
     """A name that no stage has."""
-    taken = {stage.keys[1] for stage in Project().stages()} | {"code"}
+    taken = {str(stage.keys[1]) for stage in Project().stages()} | {"code"}
     return next(
         each for each in (name, f"{name}_notebook", *(f"{name}_{count}" for count in range(2, 99))) if each not in taken
     )
@@ -556,12 +682,13 @@ def _modules(notebook: Notebook, folder: Path) -> dict[Path, str]:
 
 def _is_copy(file: Path, place: Path) -> bool:
     """Whether a module of the project is what a copy of the file would be."""
-    beside = place.with_name(f"_{place.stem}_of_another_notebook.py")
-    _copy(file, beside)
-    _tidy(beside.as_posix())
-    same = beside.read_bytes() == place.read_bytes()
-    beside.unlink()
-    return same
+    beside = place.with_name("_of_another_notebook.py")
+    try:
+        files.copy(file, beside)
+        _tidy(beside.as_posix())
+        return beside.read_bytes() == place.read_bytes()
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _refuse_overwriting(source: Path, copies: dict[Path, str], modules: dict[Path, str]) -> None:
@@ -683,13 +810,6 @@ def _said_copies(copies: dict[Path, str]) -> list[str]:
         else:
             lines += [f"{place}: copied from {file}" for place, file in pairs]
     return lines
-
-
-def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, beside)
-    beside.replace(target)
 
 
 def _refuse_unsaved(*written: str) -> None:

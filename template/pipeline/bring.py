@@ -8,6 +8,7 @@ import contextlib
 import copy
 import filecmp
 import itertools
+import os
 import posixpath
 import re
 from collections.abc import Collection, Iterator, Mapping
@@ -15,6 +16,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
+from pipeline import secret_files
 from pipeline.notebook import Cell, Notebook, bindings, replaced
 
 INPUTS = "data/external"
@@ -65,6 +67,8 @@ class Brought:
     folders: set[str] = field(default_factory=set)
     """Where it writes what is named as it runs, and found a folder that it does not make."""
     notes: list[str] = field(default_factory=list)
+    secrets: dict[Path, str] = field(default_factory=dict)
+    """What looks like secrets, and why: not copied, and named by the code as before."""
 
 
 @dataclass
@@ -91,7 +95,11 @@ class _Use:
 
 
 def brought(
-    notebook: Notebook, origin: Path, root: Path, made_by_stages: Mapping[str, str] = MappingProxyType({})
+    notebook: Notebook,
+    origin: Path,
+    root: Path,
+    made_by_stages: Mapping[str, str] = MappingProxyType({}),
+    allowed: Collection[Path] = (),
 ) -> Brought:
     """The notebook with its inputs below data/external, the copies to make for that, and what cannot be resolved.
 
@@ -99,9 +107,10 @@ def brought(
         origin: the folder that its relative paths start from.
         root: the project's.
         made_by_stages: the results of the project's other stages, each with its stage's name: inputs as they are.
+        allowed: full paths that look like secrets and are none.
     """
     result = Brought(Notebook(notebook.path, copy.deepcopy(notebook.document)))
-    places = _Places(_bases(origin.resolve()), root.resolve(), result, made_by_stages)
+    places = _Places(_bases(origin.resolve()), root.resolve(), result, made_by_stages, allowed)
     edits: dict[int, dict[tuple, tuple[ast.expr, str]]] = {}
 
     def follow(cell: Cell, node: ast.expr, old: str, new: str) -> None:
@@ -173,6 +182,7 @@ def brought(
             continue
         found, head = places.find(use.path), places.find(use.head.value)
         is_needed = use.role == "read" and use.whole and _may_be_missing(use.path) and not made(use.path)
+        is_needed = is_needed and use.path not in places.kept_out
         if found is None and is_needed and (there := places.in_project(use.path)):
             result.inputs.add(there)
         elif found is None and is_needed and use.path not in missing:
@@ -272,6 +282,10 @@ class _Places:
     root: Path
     result: Brought
     made_by_stages: Mapping[str, str]
+    allowed: Collection[Path] = ()
+    """What looks like a secret, and is none."""
+    kept_out: set[str] = field(default_factory=set)
+    """The notebook's paths that lead to secrets."""
     folders: dict[Path, str] = field(default_factory=dict)
     """The folders that got a place."""
     sources: set[Path] = field(default_factory=set)
@@ -348,7 +362,16 @@ class _Places:
             return None
         if source in self.origin.parents or (source == self.origin and not pattern):
             return None
+        if any(self.is_secret(place) for place in (source, *(base / Path(head).expanduser() for base in bases))):
+            self.kept_out.add(text)
+            return None
         return _Found(source, "/" + pattern if pattern else "/" if head.endswith("/") else "")
+
+    def is_secret(self, file: Path) -> bool:
+        """Whether it looks like a secret; notes it then."""
+        if reason := os.path.lexists(file) and secret_files.why(file, self.allowed):
+            self.result.secrets[file.resolve()] = reason
+        return bool(reason)
 
     def in_project(self, text: str) -> str | None:
         """The path of what the project has already where a path of the notebook's, read from the root, names it."""
@@ -421,6 +444,7 @@ class _Places:
                 and results.isdisjoint((file, *file.parents))
                 and not _SKIPPED & {*below.parts}
                 and file.suffix != ".ipynb"
+                and not self.is_secret(file)
             ):
                 self.result.copies[file] = f"{new}/{below.as_posix()}"
 
@@ -450,6 +474,11 @@ class _Places:
                     new += found.tail
                 lines[index] = re.sub(rf"(?<![\w./-]){re.escape(word)}(?![\w./-])", lambda _: new, lines[index])  # noqa: B023
         return "\n".join(lines)
+
+
+def home(origin: Path) -> Path:
+    """The repository or project of a notebook in this folder; the folder itself if it lies in none."""
+    return _bases(origin)[-1]
 
 
 def _bases(origin: Path) -> list[Path]:

@@ -45,9 +45,11 @@ def connected(scheduler: str | None, batch_system: str | None, workers: int | No
             else:
                 # Threads are enough: each experiment is a process of its own.
                 threads = {"n_workers": 1, "threads_per_worker": workers or CPU_COUNT, "processes": False}
-                # Without a dashboard Dask still listens, on its usual port: another program may have it.
-                quiet = {"dashboard": False, "dashboard_address": "127.0.0.1:0"}
-                cluster = LocalCluster(**threads, scheduler_kwargs=quiet, memory_limit=0)
+                # Without a dashboard Dask still listens, scheduler and worker alike: to this machine alone, and not on the
+                # usual port, which another program may have.
+                own = "127.0.0.1:0"
+                quiet = {"dashboard": False, "dashboard_address": own}
+                cluster = LocalCluster(**threads, worker_dashboard_address=own, scheduler_kwargs=quiet, memory_limit=0)
                 until_the_end.enter_context(cluster)
             client = Client(cluster)
             # Python would drop a Ctrl-C that comes while it is called.

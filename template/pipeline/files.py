@@ -1,7 +1,9 @@
 """Files that are either old or new, never half written."""
 
+import contextlib
 import os
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -20,17 +22,39 @@ def write(path: str | Path, text: str) -> None:
     Raises:
         OSError: the file cannot be written; what was there is untouched.
     """
-    import tempfile  # a check that changes nothing has no use for it
-
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, beside = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
-    try:
+    with _beside(path) as beside:
         # JSON may hold half a surrogate pair, which UTF-8 cannot.
-        with open(handle, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
+        with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
             file.write(text)
         # mkstemp's files are private; the new file gets the rights of the old one, or the usual ones.
         os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+
+
+def copy(source: str | Path, path: str | Path) -> None:
+    """Copies a file with its mode, beside its place first: what only its owner may read, stays so.
+
+    Raises:
+        OSError: the file cannot be read or written; what was there is untouched.
+    """
+    import shutil
+
+    with _beside(Path(path)) as beside:
+        shutil.copyfile(source, beside)
+        shutil.copymode(source, beside)
+
+
+@contextlib.contextmanager
+def _beside(path: Path) -> Iterator[str]:
+    """A new file in the folder of `path`, which takes its place at the end; after an error it is gone."""
+    import tempfile  # a check that changes nothing has no use for it
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Short: the file's own name may be as long as the file system takes.
+    handle, beside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+    os.close(handle)
+    try:
+        yield beside
         _replace(beside, path)
     except BaseException:
         Path(beside).unlink(missing_ok=True)

@@ -37,6 +37,8 @@ PIPELINE_FILE = "dvc.yaml"
 
 INTERPOLATION = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
 """A `${...}`, its expression as the group."""
+_WORD = r"(?<![^\s\"'])%s(?![^\s\"'])"
+"""A word of a command line, with quotes around it or without."""
 _PLAIN_TYPES = (str, int, float, bool, type(None))
 
 
@@ -72,7 +74,7 @@ class Stage:
             if verb not in line:
                 continue
             try:
-                words = [word for word in shlex.split(line) if not word.startswith("--")]
+                words = [word for word in shlex.split(line) if not word.startswith("--")]  # see command
             except ValueError:
                 continue
             for index in range(len(words) - 4):
@@ -190,7 +192,7 @@ class Project:
     def gone(self, notebook: str) -> str | None:
         """What to do about a notebook that stages need and that is not there; None where that is not so, or cannot be told."""
         try:
-            stages = [each for each in self.stages() if notebook in re.findall(r"[^\s\"']+", " ".join(each.cmd))]
+            stages = [each for each in self.stages() if re.search(_WORD % re.escape(notebook), "\n".join(each.cmd))]
         except ProjectError:
             return None
         if not stages or (self.root / notebook).exists():
@@ -589,6 +591,32 @@ def _mapping_of(value: object, what: str) -> dict:
     if not isinstance(value, dict):
         raise ProjectError(f"{what}: must be a mapping of `name: value`")
     return value
+
+
+def command(verb: str, *paths: str) -> str:
+    """The command line of a stage, which sh and Windows' cmd read alike.
+
+    Raises:
+        ProjectError: one of the paths cannot be said in both.
+    """
+    return " ".join(["python -m pipeline", verb, *map(quoted, paths)])
+
+
+def quoted(path: str) -> str:
+    """A path as one word of a command line, for sh and for Windows' cmd: in double quotes if it needs them.
+
+    Raises:
+        ProjectError: it cannot be said in both.
+    """
+    if unfit := re.search(r"""["$`\\\x00-\x1f\x7f]|%[^%]+%""", path):
+        shown = path.encode("unicode_escape").decode() if unfit[0] < " " else path
+        raise ProjectError(f"{shown}: a stage's command cannot name a file with {unfit[0]!r}. Fix: rename the file")
+    return path if re.fullmatch(r"[\w./-]+", path) else f'"{path}"'
+
+
+def literal(path: str) -> str:
+    """A path for dvc.yaml, in which DVC takes `${x}` for a variable."""
+    return path.replace("${", "\\${")
 
 
 def _at(data: dict, keys: tuple) -> object:

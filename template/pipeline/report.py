@@ -53,7 +53,7 @@ def main(argv: list[str]) -> int:
         FOLDER.mkdir(exist_ok=True)
         notes = FOLDER / "notes.md"
         report = [
-            f"## Compared with {label}",
+            f"## Compared with {_plain(label)}",
             *([notes.read_text(encoding="utf-8").strip().replace("\n", "\n\n")] if notes.exists() else []),
             "### Parameters",
             _table("params", base, label) or "No parameter differs.",
@@ -62,14 +62,15 @@ def main(argv: list[str]) -> int:
         ]
         _repeat_relative_remote()
         found = _dvc("plots", "diff", "--json", base).replace(json.dumps(base), json.dumps(label))
-        plots = [*_plots(json.loads(found or "{}"))]
+        pictures = set()
+        plots = [*_plots(json.loads(found or "{}"), pictures)]
     except ReportError as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
     plots = ["### Plots", *plots] if plots else []
     _write("report.md", report)
     _write("plots.md", plots)
-    (FOLDER / "report.html").write_text(_page(f"Compared with {label}", [*report, *plots]), encoding="utf-8")
+    (FOLDER / "report.html").write_text(_page(f"Compared with {label}", [*report, *plots], pictures), encoding="utf-8")
     return 0
 
 
@@ -98,35 +99,51 @@ def _repeat_relative_remote() -> None:
 def _table(what: str, base: str, label: str) -> str:
     """What differs, as Markdown; empty where nothing does: DVC then writes the heads of the columns alone."""
     table = _dvc(what, "diff", "--md", base).strip()
-    return table.replace(base, label) if len(table.splitlines()) > 2 else ""
+    return _plain(table.replace(base, label)) if len(table.splitlines()) > 2 else ""
 
 
-def _plots(found: dict) -> Iterator[str]:
-    """The plots as Markdown; the pictures are written beside it."""
+def _plain(text: str) -> str:
+    """A text in Markdown that shows it as it is: a name or a value may be a picture's or a link's."""
+    return re.sub(r"[\\`*\[\]<&~]", r"\\\g<0>", text)
+
+
+def _code(text: str) -> str:
+    """The same, in the letters of code."""
+    return f"`{' '.join(text.split()).replace('`', chr(39))}`"
+
+
+def _plots(found: dict, written: set[str]) -> Iterator[str]:
+    """The plots as Markdown; the pictures are written beside it, and their names added to those `written`."""
     number = 0
     for name, versions in found.get("data", {}).items():
-        pictures = {}
+        pictures, shown = {}, _plain(" ".join(name.split()))
+        # A link may lead to any file of this machine.
+        if not Path(name).resolve().is_relative_to(Path.cwd().resolve()):
+            yield f"Not drawn: {_code(name)} leads out of the project"
+            continue
         for version in versions:
             number += 1
-            revision = " and ".join(version["revisions"])
+            revision = _plain(" and ".join(version["revisions"]))
             if version["type"] == "image":
-                path = FOLDER / f"plot{number}{Path(version['url']).suffix}"
+                suffix = Path(version["url"]).suffix
+                path = FOLDER / f"plot{number}{suffix if suffix.isascii() and suffix[1:].isalnum() else ''}"
                 shutil.copyfile(version["url"], path)
             else:
                 path = FOLDER / f"plot{number}.png"
                 try:
                     path.write_bytes(_draw(version["content"]))
                 except ValueError as error:
-                    yield f"`{name}` cannot be drawn: {' '.join(str(error).split())[:200]}"
+                    yield f"{_code(name)} cannot be drawn: {_plain(' '.join(str(error).split())[:200])}"
                     continue
-            pictures[revision] = f"![{name} of {revision}]({path.name})"
+            written.add(path.name)
+            pictures[revision] = f"![{shown} of {revision}]({path.name})"
         # The target comes first, as in the tables.
         pictures = dict(sorted(pictures.items(), key=lambda picture: picture[0] == "workspace"))
         if len(pictures) > 1:
-            yield f"#### {name}"
+            yield f"#### {shown}"
             yield "\n".join(f"| {' | '.join(row)} |" for row in (pictures, ["---"] * len(pictures), pictures.values()))
         elif pictures:
-            yield f"#### {name}"
+            yield f"#### {shown}"
             yield from pictures.values()
     missing = {}
     for error in found.get("errors", []):
@@ -135,7 +152,7 @@ def _plots(found: dict) -> Iterator[str]:
         missing.setdefault((what, error["type"], error["msg"]), []).append(error["rev"])
     for (what, kind, message), revisions in missing.items():
         why = "not in git, and not in a DVC remote" if kind == "FileNotFoundError" else " ".join(message.split())
-        yield f"Not drawn: `{what}` of {' and '.join(dict.fromkeys(revisions))}: {why}"
+        yield f"Not drawn: {_code(what)} of {_plain(' and '.join(dict.fromkeys(revisions)))}: {_plain(why)}"
 
 
 def _draw(spec: dict) -> bytes:
@@ -153,14 +170,26 @@ def _draw(spec: dict) -> bytes:
     return vl_convert.vegalite_to_png(spec, scale=2)
 
 
-def _page(title: str, blocks: list[str]) -> str:
-    """Markdown as one HTML page that has its pictures in it: it can be sent, kept and opened from anywhere."""
+def _page(title: str, blocks: list[str], pictures: set[str]) -> str:
+    """Markdown as one HTML page that has its pictures in it: it can be sent, kept and opened from anywhere.
+
+    Args:
+        pictures: the names in `FOLDER` of those that were written there; any other stays the text that it is.
+    """
     from markdown_it import MarkdownIt
 
-    body = MarkdownIt("commonmark", {"html": False}).enable("table").render("\n\n".join(blocks))
-    return _PAGE.format(
-        title=html.escape(title), body=re.sub(r'(?<=<img src=")[^"]+', lambda match: _data(match[0]), body)
-    )
+    def image(tokens, index, options, environment) -> str:
+        token = tokens[index]
+        name, text = token.attrs["src"], html.escape(token.content)
+        return (
+            f'<img src="{_data(name)}" alt="{text}">'
+            if name in pictures
+            else html.escape(f"![{token.content}]({name})")
+        )
+
+    markdown = MarkdownIt("commonmark", {"html": False}).enable("table")
+    markdown.renderer.rules["image"] = image
+    return _PAGE.format(title=html.escape(title), body=markdown.render("\n\n".join(blocks)))
 
 
 def _data(name: str) -> str:

@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import edits, files
+from pipeline import edits, files, secret_files
 from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read, renewed
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
 from pipeline.trace import Trace, by_folder, is_covered, not_covered, outermost
@@ -138,9 +138,11 @@ def _undeclared(project: Project, stage: Stage, notebook: Notebook, trace: Trace
     deps = {_plain(path) for path in stage.deps} | outs
     results = {_plain(path) for other in project.stages() for path in other.outs}
     declared = {_plain(path) for other in project.stages() for path in other.deps} | results
-    read = not_covered(trace.read, deps)
+    # What looks like a secret is not to be declared.
+    allowed = secret_files.allowed_in(project.root)
+    read = {path for path in not_covered(trace.read, deps) if not secret_files.why(path, allowed)}
     listed = not_covered(trace.listed_beside(results), deps)
-    written = not_covered(trace.written, outs)
+    written = {path for path in not_covered(trace.written, outs) if not secret_files.why(path, allowed)}
     inputs = outermost({*by_folder(read - own, trace.files - trace.read, declared, whole=False), *listed})
     made = by_folder(written - own, trace.files - trace.written, declared, whole=True)
     for what, key, found in (("read", "deps", sorted(inputs)), ("wrote", "outs", made)):
