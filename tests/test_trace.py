@@ -1,12 +1,16 @@
 """What a run says of files that dvc.yaml does not declare: real kernels, native readers, and the audit hook."""
 
+import contextlib
 import os
 import shutil
 import subprocess
+import threading
 import time
+from pathlib import Path
 
 import pytest
-from conftest import on_path
+from conftest import notebook, on_path
+from ruamel.yaml import YAML
 from test_run import RUN, ready
 
 from pipeline.trace import Trace, by_folder
@@ -398,6 +402,113 @@ def test_what_is_not_watched(bare):
     for name in (".env", "data/b.csv.dvc", "env/pyvenv.cfg", "env/lib/x.py", ".git/x", "data/gone"):
         bare.write(name, "x")
     assert bare.pipeline(*RUN).stdout == ""
+
+
+CAT = "import subprocess\nsubprocess.run(['cat', 'data/{}'], stdout=subprocess.DEVNULL)\nNone"
+# Until git and DVC have each been called from start to end.
+BUSY = """
+import pathlib, time
+def rounds():
+    return [len(pathlib.Path(".git", name).read_bytes()) for name in ("git", "dvc")]
+start = rounds()
+while any(now < before + 2 for now, before in zip(rounds(), start)): time.sleep(0.01)
+"""
+
+
+@contextlib.contextmanager
+def editor(workspace):
+    """What VS Code does all the time."""
+    commands = {
+        "git": (["git", "status"],),
+        "dvc": (["dvc", "exp", "show", "--json"], ["dvc", "plots", "diff", "--json"]),
+    }
+    ended, counts = threading.Event(), {name: workspace.write(f".git/{name}", "") for name in commands}
+
+    def loop(name: str) -> None:
+        while not ended.is_set():
+            for command in commands[name]:
+                workspace.run(*command, check=False)
+                with counts[name].open("a") as file:
+                    file.write("x")
+
+    threads = [threading.Thread(target=loop, args=(name,)) for name in commands]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, access times do not tell, and the hook knows Python's own only")
+def test_a_run_and_an_add_beside_an_editor(project):
+    """Of what git and DVC read, nothing is named; of two natively read files, the one that the code names."""
+    for name in ("data/own.csv", "data/other.csv"):
+        project.write(name, "x\n1\n")
+    project.run("git", "add", "--force", "data/own.csv", "data/other.csv")
+    project.run("git", "commit", "--quiet", "--no-verify", "--message", "data")
+    project.write("quick.ipynb", notebook("WORD = 'own.csv'", CAT.format("' + WORD + '"), BUSY))
+    with editor(project):
+        added = project.pipeline("add", "quick.ipynb", "--name", "quick").stdout
+        project.replace("params.yaml", "epochs: 15", "epochs: 16")  # git reads what differs each time
+        ran = project.pipeline("run", "notebooks/quick.ipynb", "outputs/quick.ipynb").stdout
+    stage = YAML(typ="safe").load(project.read("dvc.yaml"))["stages"]["quick"]
+    assert stage["deps"] == ["data/own.csv", "outputs/code/quick.py"], added
+    assert stage["outs"] == ["outputs/quick.ipynb"], added
+    assert ran == ""
+
+
+def tracked(bare, monkeypatch):
+    """A repository with two tracked files and a metric, and the trace in it."""
+    monkeypatch.chdir(bare.path)
+    for name in (
+        "README.md",
+        "dvc.yaml",
+        "data/tracked.csv",
+        "data/changed.csv",
+        "data/metrics.json",
+        "data/other.csv",
+    ):
+        bare.write(name, "1\n")
+        os.utime(bare.path / name, (1_600_000_000, 1_600_000_000))
+    bare.run("git", "init", "--quiet")
+    bare.run("git", "add", "README.md", "dvc.yaml", "data/tracked.csv", "data/changed.csv")
+    bare.write("data/changed.csv", "2\n")
+    return ("data/tracked.csv", "data/changed.csv", "data/metrics.json", "data/other.csv")
+
+
+OTHERS = {
+    "nobody": ([], {"tracked", "changed", "metrics", "other"}),
+    "a notebook that asks for the commit": (
+        ["git", "rev-parse", "--git-dir"],
+        {"tracked", "changed", "metrics", "other"},
+    ),
+    "git": (["git", "status"], {"other"}),
+    # It rereads what differs, and only that.
+    "git that trusts no ctime": (["git", "status"], {"tracked", "metrics", "other"}),
+    "DVC": (["cat", "dvc.yaml"], {"other"}),
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, access times do not tell, and the hook knows Python's own only")
+@pytest.mark.parametrize("who", OTHERS)
+def test_who_may_have_read_what_a_kernel_does_not_tell_of(bare, monkeypatch, who):
+    """On a quiet machine each read is named; beside git and DVC, those that are not theirs."""
+    names = tracked(bare, monkeypatch)
+    command, expected = OTHERS[who]
+    bare.run("git", "config", "core.trustctime", str("trusts no" not in who))
+    if command == ["git", "status"]:
+        time.sleep(1.1)  # it compares ctimes by the second
+    with Trace() as trace:
+        bare.run("cat", *names)
+        if command:
+            bare.run(*command)
+    if not trace.sees_all:
+        pytest.skip("no reads are noted here")
+    sure = trace.noticed - trace.doubtful(lambda: ["data/metrics.json"])
+    assert {Path(path).stem for path in sure if path in names} == expected
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets few people make links")

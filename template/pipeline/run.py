@@ -126,10 +126,10 @@ def _shown_by_dvc() -> set[str]:
 
 
 def _not_named(paths: set[str], trace: Trace, notebook: Notebook, values: dict) -> set[str]:
-    """Those that neither the notebook nor a module that it took names, nor a value that it got: it hardly reads them."""
+    """Those that neither the code nor a module that it took names, nor a value that it got: it hardly reads them."""
     if not paths:
         return paths
-    texts = [cell.source for cell in notebook.cells] + [str(values)]
+    texts = [notebook.code(), str(values)]
     for module in trace.read:
         if module.endswith(".py"):
             with contextlib.suppress(OSError):

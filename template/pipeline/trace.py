@@ -18,7 +18,7 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 # At any depth: what is no data of the project's, and what DVC and git keep for themselves.
-_SKIPPED_FOLDERS = {".git", ".dvc", ".ipynb_checkpoints", "node_modules"}
+_SKIPPED_FOLDERS = {".git", ".dvc", "dvc_plots", ".ipynb_checkpoints", "node_modules"}
 _SKIPPED_FILES = {"dvc.lock", ".gitignore"}
 
 # Tracked files that no notebook has business with: git rereads them with all others whose access time was set, and each DVC
@@ -75,10 +75,6 @@ class Trace:
 
     def __enter__(self) -> "Trace":
         self.sees_all = _access_times_tell()
-        for path in (*_CANARIES, _git_index()):
-            with contextlib.suppress(OSError):
-                _set_back(path, _state(path)[1])
-                self._canaries[path] = _state(path)
         for path in _files():
             try:
                 self._before[path] = state = _state(path)
@@ -92,6 +88,12 @@ class Trace:
                     self._before[path] = _state(path)
             except OSError:  # the hook may see it
                 self.unseen.add(path)
+        # Last, and always: git compares ctimes by the second, and must not find a file stale, and no canary.
+        for path in (*_CANARIES, _git_index()):
+            with contextlib.suppress(OSError):
+                _set_back(path, _state(path)[1])
+                self._canaries[path] = _state(path)
+        self._before |= {path: state for path, state in self._canaries.items() if path in self._before}
         self.files = {path for path in self._before if not path.endswith(".pyc")}
         self._elsewhere = self._states_elsewhere()
         return self
