@@ -1,10 +1,16 @@
 """What a run says of files that dvc.yaml does not declare: real kernels, native readers, and the audit hook."""
 
+import contextlib
 import os
 import shutil
+import subprocess
+import threading
 import time
+from pathlib import Path
 
 import pytest
+from conftest import notebook, on_path
+from ruamel.yaml import YAML
 from test_run import RUN, ready
 
 from pipeline.trace import Trace, by_folder
@@ -110,6 +116,128 @@ def test_dvc_shows_it(bare):
     assert bare.run("dvc", "status").stdout.strip() == "Data and pipelines are up to date."
     bare.environ = bare.environ | {"PIPELINE_STRICT": "1"}
     assert bare.run("dvc", "repro", "--force", check=False).returncode != 0
+
+
+WAIT = """\
+import pathlib, time
+pathlib.Path(".git/started").touch()
+while not pathlib.Path(".git/go").exists(): time.sleep(0.01)
+"""
+
+
+def repro_beside(bare, change, stage: str, *cells: str):
+    """Runs the stage under DVC; what `change` does is done while the notebook is at its last cell."""
+    traced(bare, *cells, WAIT + "None", stage=stage)
+    for command in ("git init --quiet", "dvc init --quiet"):
+        bare.run(*command.split())
+    command = on_path(["dvc", "repro"], bare.environ)
+    streams = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True, "encoding": "utf-8"}
+    with subprocess.Popen(command, cwd=bare.path, env=bare.environ, **streams) as dvc:
+        while not (bare.path / ".git/started").exists():
+            assert dvc.poll() is None, dvc.stdout.read()
+            time.sleep(0.01)
+        change()
+        (bare.path / ".git/go").touch()
+        said = dvc.communicate(timeout=60)[0]
+    return dvc.returncode, said
+
+
+def test_an_input_that_changes_during_the_run_is_not_recorded(bare, tmp_path_factory):
+    """Files, what a folder holds, modules, what lies outside of the project or behind a link: DVC would record the new ones."""
+    far = tmp_path_factory.mktemp("shared folder")
+    inputs = [
+        "data/a.csv",
+        "data/many",
+        "notebooks/helper.py",
+        str(far / "far.csv"),
+        str(far / "all"),
+        "link.csv",
+        ".own",
+    ]
+    for name in ("data/many/gone.csv", "data/many/old.csv", "notebooks/helper.py", ".own/x.csv"):
+        bare.write(name, "1\n")
+    (far / "all").mkdir()
+    for name in ("far.csv", "all/x.csv", "linked.csv"):
+        (far / name).write_text("1\n")
+    if os.name != "nt":
+        (bare.path / "link.csv").symlink_to(far / "linked.csv")
+    else:
+        inputs.remove("link.csv")
+
+    def change():
+        for path in (*map(bare.path.joinpath, ("data/a.csv", "data/b.csv", "data/many/new.csv", ".own/x.csv")),
+                     bare.path / "notebooks/helper.py", *map(far.joinpath, ("far.csv", "all/new.csv", "linked.csv"))):  # fmt: skip
+            path.write_text("2\n2\n")
+        (bare.path / "data/many/gone.csv").unlink()
+
+    code, said = repro_beside(bare, change, STAGE.replace("data/a.csv]", f"{', '.join(inputs[1:])}, data/a.csv]"))
+    changed = sorted(
+        [".own/x.csv", "data/a.csv", "data/many/gone.csv", "data/many/new.csv", "notebooks/helper.py"]
+        + [(far / name).as_posix() for name in ("far.csv", "all/new.csv")]
+        + ["link.csv"] * ("link.csv" in inputs)
+    )
+    assert code != 0
+    assert f"{', '.join(changed[:5])} and {len(changed) - 5} more: changed while notebooks/fit.ipynb ran" in said
+    assert "add to its" not in said and not (bare.path / "dvc.lock").exists()
+    assert "data/b.csv" not in said  # nobody has declared it
+
+
+def test_parameters_of_another_file_that_change_during_the_run(bare):
+    bare.write("more.yaml", "base: {}\n")
+    code, said = repro_beside(
+        bare,
+        lambda: bare.write("more.yaml", "base: {x: 1}\n"),
+        STAGE.replace("[train]", "[train, {more.yaml: [base]}]"),
+    )
+    assert code != 0 and not (bare.path / "dvc.lock").exists()
+    assert "\nmore.yaml changed while notebooks/fit.ipynb ran: the run used the old values" in said
+
+
+def test_what_changes_beside_the_inputs_is_no_reason(bare):
+    """Another's file, one that DVC ignores, a compiled module, and an input whose time alone was read."""
+    bare.environ = {name: value for name, value in bare.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
+    bare.write(".dvcignore", ".DS_Store\n")
+    bare.write("data/many/helper.py", "")
+
+    def change():
+        for name in ("data/b.csv", "data/many/.DS_Store"):
+            bare.write(name, "2")
+
+    stage = STAGE.replace("data/a.csv]", "data/a.csv, data/many]")
+    code, said = repro_beside(bare, change, stage, "import sys\nsys.path.append('data/many')\nimport helper")
+    assert code == 0, said
+    assert "changed while" not in said
+
+
+OWN = {
+    "open": "open('data/a.csv', 'a').write('2')",
+    "replace": "import os\nopen('data/a.part', 'w').write('2')\nos.replace('data/a.part', 'data/a.csv')",
+    "remove": "import os\nos.remove('data/a.csv')",
+}
+
+
+@pytest.mark.parametrize("way", OWN)
+def test_a_notebook_that_writes_its_own_input(bare, way):
+    """It has a line of its own, whose advice helps."""
+    traced(bare, OWN[way] + "\nNone")
+    done = bare.pipeline(*RUN, check=False)
+    assert done.returncode == 1
+    assert done.stdout == (
+        "data/a.csv: an input of stage `fit`, and written by notebooks/fit.ipynb: a rerun would start from another one, so "
+        "nothing is recorded. Fix: write to data/processed/ or outputs/, and list that under `outs:`\n"
+    )
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs a shell")
+def test_a_program_that_the_notebook_calls_writes_an_input(bare):
+    """Nobody knows that it was the notebook's."""
+    traced(bare, "import subprocess\nsubprocess.run('echo 2 >> data/a.csv', shell=True)\nNone")
+    done = bare.pipeline(*RUN, check=False)
+    assert done.returncode == 1
+    assert done.stdout.startswith(
+        "data/a.csv: changed while notebooks/fit.ipynb ran, which may have used the old content"
+    )
+    assert "if a program that the notebook calls writes it" in done.stdout
 
 
 def test_declared_but_not_touched(bare):
@@ -274,6 +402,113 @@ def test_what_is_not_watched(bare):
     for name in (".env", "data/b.csv.dvc", "env/pyvenv.cfg", "env/lib/x.py", ".git/x", "data/gone"):
         bare.write(name, "x")
     assert bare.pipeline(*RUN).stdout == ""
+
+
+CAT = "import subprocess\nsubprocess.run(['cat', 'data/{}'], stdout=subprocess.DEVNULL)\nNone"
+# Until git and DVC have each been called from start to end.
+BUSY = """
+import pathlib, time
+def rounds():
+    return [len(pathlib.Path(".git", name).read_bytes()) for name in ("git", "dvc")]
+start = rounds()
+while any(now < before + 2 for now, before in zip(rounds(), start)): time.sleep(0.01)
+"""
+
+
+@contextlib.contextmanager
+def editor(workspace):
+    """What VS Code does all the time."""
+    commands = {
+        "git": (["git", "status"],),
+        "dvc": (["dvc", "exp", "show", "--json"], ["dvc", "plots", "diff", "--json"]),
+    }
+    ended, counts = threading.Event(), {name: workspace.write(f".git/{name}", "") for name in commands}
+
+    def loop(name: str) -> None:
+        while not ended.is_set():
+            for command in commands[name]:
+                workspace.run(*command, check=False)
+                with counts[name].open("a") as file:
+                    file.write("x")
+
+    threads = [threading.Thread(target=loop, args=(name,)) for name in commands]
+    for thread in threads:
+        thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        for thread in threads:
+            thread.join()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, access times do not tell, and the hook knows Python's own only")
+def test_a_run_and_an_add_beside_an_editor(project):
+    """Of what git and DVC read, nothing is named; of two natively read files, the one that the code names."""
+    for name in ("data/own.csv", "data/other.csv"):
+        project.write(name, "x\n1\n")
+    project.run("git", "add", "--force", "data/own.csv", "data/other.csv")
+    project.run("git", "commit", "--quiet", "--no-verify", "--message", "data")
+    project.write("quick.ipynb", notebook("WORD = 'own.csv'", CAT.format("' + WORD + '"), BUSY))
+    with editor(project):
+        added = project.pipeline("add", "quick.ipynb", "--name", "quick").stdout
+        project.replace("params.yaml", "epochs: 15", "epochs: 16")  # git reads what differs each time
+        ran = project.pipeline("run", "notebooks/quick.ipynb", "outputs/quick.ipynb").stdout
+    stage = YAML(typ="safe").load(project.read("dvc.yaml"))["stages"]["quick"]
+    assert stage["deps"] == ["data/own.csv", "outputs/code/quick.py"], added
+    assert stage["outs"] == ["outputs/quick.ipynb"], added
+    assert ran == ""
+
+
+def tracked(bare, monkeypatch):
+    """A repository with two tracked files and a metric, and the trace in it."""
+    monkeypatch.chdir(bare.path)
+    for name in (
+        "README.md",
+        "dvc.yaml",
+        "data/tracked.csv",
+        "data/changed.csv",
+        "data/metrics.json",
+        "data/other.csv",
+    ):
+        bare.write(name, "1\n")
+        os.utime(bare.path / name, (1_600_000_000, 1_600_000_000))
+    bare.run("git", "init", "--quiet")
+    bare.run("git", "add", "README.md", "dvc.yaml", "data/tracked.csv", "data/changed.csv")
+    bare.write("data/changed.csv", "2\n")
+    return ("data/tracked.csv", "data/changed.csv", "data/metrics.json", "data/other.csv")
+
+
+OTHERS = {
+    "nobody": ([], {"tracked", "changed", "metrics", "other"}),
+    "a notebook that asks for the commit": (
+        ["git", "rev-parse", "--git-dir"],
+        {"tracked", "changed", "metrics", "other"},
+    ),
+    "git": (["git", "status"], {"other"}),
+    # It rereads what differs, and only that.
+    "git that trusts no ctime": (["git", "status"], {"tracked", "metrics", "other"}),
+    "DVC": (["cat", "dvc.yaml"], {"other"}),
+}
+
+
+@pytest.mark.skipif(os.name == "nt", reason="there, access times do not tell, and the hook knows Python's own only")
+@pytest.mark.parametrize("who", OTHERS)
+def test_who_may_have_read_what_a_kernel_does_not_tell_of(bare, monkeypatch, who):
+    """On a quiet machine each read is named; beside git and DVC, those that are not theirs."""
+    names = tracked(bare, monkeypatch)
+    command, expected = OTHERS[who]
+    bare.run("git", "config", "core.trustctime", str("trusts no" not in who))
+    if command == ["git", "status"]:
+        time.sleep(1.1)  # it compares ctimes by the second
+    with Trace() as trace:
+        bare.run("cat", *names)
+        if command:
+            bare.run(*command)
+    if not trace.sees_all:
+        pytest.skip("no reads are noted here")
+    sure = trace.noticed - trace.doubtful(lambda: ["data/metrics.json"])
+    assert {Path(path).stem for path in sure if path in names} == expected
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows lets few people make links")

@@ -59,6 +59,8 @@ class Stage:
     deps: tuple[str, ...] = ()
     outs: tuple[str, ...] = ()
     """The paths of its outs, metrics and plots."""
+    shown: tuple[str, ...] = ()
+    """Those of them that are metrics or plots."""
     persistent: tuple[str, ...] = ()
     """Those of them that DVC leaves in place before a run: `persist: true`."""
     keys: tuple[str, ...] = ()
@@ -145,7 +147,7 @@ class Project:
                 own_context = self._context(body.get("vars"), own_context, folder)
                 # A path, or a mapping of one to its options.
                 outs = [
-                    pair
+                    (kind, *pair)
                     for kind in ("outs", "metrics", "plots")
                     for entry in _filled(body.get(kind) or [], own_context, where)
                     for pair in (entry.items() if isinstance(entry, dict) else [(entry, None)])
@@ -155,9 +157,10 @@ class Project:
                     cmd=_lines_of(_filled(cmd, own_context, where)),
                     params=_filled(body.get("params") or [], own_context, where),
                     deps=tuple(map(str, _filled(body.get("deps") or [], own_context, where))),
-                    outs=tuple(str(path) for path, _ in outs),
+                    outs=tuple(str(path) for _, path, _ in outs),
+                    shown=tuple(str(path) for kind, path, _ in outs if kind != "outs"),
                     persistent=tuple(
-                        str(path) for path, options in outs if isinstance(options, dict) and options.get("persist")
+                        str(path) for _, path, options in outs if isinstance(options, dict) and options.get("persist")
                     ),
                     keys=("stages", name, *(["do"] if "foreach" in definition else [])),
                     raw_cmd=_lines_of(cmd),

@@ -13,11 +13,12 @@ import posixpath
 import queue
 import re
 import signal
+import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from pipeline import edits, files, secret_files
@@ -73,11 +74,11 @@ def main(argv: list[str]) -> int:
         # git keeps no empty folders: a fresh clone lacks them. Where one cannot be made, the notebook says why.
         with contextlib.suppress(OSError):
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-    code, trace = execute(notebook, given.values, arguments.output)
+    code, trace = execute(notebook, given.values, arguments.output, stage.deps)
     if code:
         return code
-    if name and (changed := _changed_meanwhile(stage, notebook, given.values)):
-        print(changed, file=sys.stderr)
+    if changed := [*_changed_values(project, stage, notebook, given.values), *_changed_inputs(stage, notebook, trace)]:
+        print("\n".join(changed), file=sys.stderr)
         return 1
     differences = [*_undeclared(project, stage, notebook, trace), *_untouched(project, stage, notebook, trace)]
     if differences:
@@ -85,17 +86,56 @@ def main(argv: list[str]) -> int:
     return 1 if differences and arguments.strict else 0
 
 
-def execute(notebook: Notebook, values: dict, output: str) -> tuple[int, Trace]:
+def execute(notebook: Notebook, values: dict, output: str, inputs: Iterable[str] = ()) -> tuple[int, Trace]:
     """Runs all cells with these values of the parameters, writes the executed notebook, and reports what went wrong.
+
+    Args:
+        inputs: the files and folders of which the trace is to tell whether they changed meanwhile.
 
     Returns the exit code, and what the notebook read and wrote: neither itself nor the executed one.
     """
-    run = _Run(notebook, values, output)
-    code = run.execute()
+    run = _Run(notebook, values, output, Trace(_plain(path) for path in inputs if "://" not in path))
+    code, trace = run.execute(), run.trace
     for own in (notebook.path, output):
-        run.trace.read.discard(_plain(own))
-        run.trace.written.discard(_plain(own))
-    return code, run.trace
+        trace.read.discard(_plain(own))
+        trace.noticed.discard(_plain(own))
+        trace.written.discard(_plain(own))
+    doubtful = _not_named(trace.doubtful(_shown_by_dvc), trace, notebook, values)
+    trace.read -= doubtful
+    trace.unseen |= doubtful
+    return code, trace
+
+
+def _shown_by_dvc() -> set[str]:
+    """The metrics, plots and files of parameters of all stages."""
+    try:
+        stages, pipeline = [*Project().stages()], Project().load(PIPELINE_FILE)
+    except ProjectError:  # somebody edits it
+        return set()
+    files = {_plain(path) for stage in stages for path in stage.shown}.union(*map(_all_parameter_files, stages))
+    entries = [pipeline.get(key) for key in ("metrics", "plots", "params")]
+    while entries:  # of plots, any text may be a path
+        match entries.pop():
+            case dict() as entry:
+                entries += [*entry, *entry.values()]
+            case list() as entry:
+                entries += entry
+            case str() as entry:
+                files.add(_plain(entry))
+    return files
+
+
+def _not_named(paths: set[str], trace: Trace, notebook: Notebook, values: dict) -> set[str]:
+    """Those that neither the code nor a module that it took names, nor a value that it got: it hardly reads them."""
+    if not paths:
+        return paths
+    texts = [notebook.code(), str(values)]
+    for module in trace.read:
+        if module.endswith(".py"):
+            with contextlib.suppress(OSError):
+                texts.append(Path(module).read_text(encoding="utf-8", errors="replace"))
+    text = "\n".join(texts)
+    return {path for path in paths if not all(part in text for part in path.split("/"))}
 
 
 def _stale_code(project: Project, stage: Stage, notebook: Notebook) -> list[str]:
@@ -119,15 +159,61 @@ def _first_difference(notebook: Notebook, was: list[str], now: list[str], target
     )
 
 
-def _changed_meanwhile(stage: Stage, notebook: Notebook, values: dict[str, object]) -> str | None:
+def _changed_values(project: Project, stage: Stage, notebook: Notebook, values: dict[str, object]) -> Iterator[str]:
     """DVC reads params.yaml again after the run, and would record values that the notebook never saw."""
+    now = Project()
+    with contextlib.suppress(ProjectError):
+        given = now.parameters(stage, notebook)
+        if not given.problems and repr(given.values) == repr(values):
+            return
+    changed = [file for file in sorted(_all_parameter_files(stage)) if _text_of(now, file) != _text_of(project, file)]
+    yield (
+        f"{', '.join(changed) or PARAMS_FILE} changed while {notebook.path} ran: the run used the old values; run `dvc repro` again"
+    )
+
+
+def _text_of(project: Project, file: str) -> str:
     try:
-        now = Project().parameters(stage, notebook)
-    except ProjectError:
-        now = None
-    if now is None or now.problems or repr(now.values) != repr(values):
-        return f"params.yaml changed while {notebook.path} ran: the run used the old values; run `dvc repro` again"
-    return None
+        return repr(project.load(file))
+    except ProjectError as error:
+        return str(error)
+
+
+def _changed_inputs(stage: Stage, notebook: Notebook, trace: Trace) -> Iterator[str]:
+    """DVC computes the hashes of inputs after the run, and would record files that the notebook never saw."""
+    changed = _kept_by_dvc(trace.changed)
+    own = {path for path in changed if {path, Path(os.path.abspath(path)).as_posix()} & trace.written_by_kernel}
+    if own:
+        yield (
+            f"{_some(own)}: an input of stage `{stage.name}`, and written by {notebook.path}: a rerun would start from "
+            "another one, so nothing is recorded. Fix: write to data/processed/ or outputs/, and list that under `outs:`"
+        )
+    if others := changed - own:
+        yield (
+            f"{_some(others)}: changed while {notebook.path} ran, which may have used the old content, so nothing is "
+            "recorded. Fix: run `dvc repro` again; if a program that the notebook calls writes it, have it write to "
+            "data/processed/ or outputs/"
+        )
+
+
+def _kept_by_dvc(paths: set[str]) -> set[str]:
+    """Those that .dvcignore does not exclude."""
+    if not paths or not os.path.exists(".dvcignore"):
+        return paths
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", "check-ignore", "--stdin"],
+        input="".join(f"{path}\n" for path in paths),
+        capture_output=True,
+        encoding="utf-8",
+        env=os.environ | {"PYTHONUTF8": "1"},
+    )
+    return paths - {*done.stdout.splitlines()}
+
+
+def _some(paths: Iterable[str]) -> str:
+    """The first of some paths, and how many more there are."""
+    first, more = sorted(paths)[:5], len([*paths]) - 5
+    return ", ".join(first) + (f" and {more} more" if more > 0 else "")
 
 
 def _undeclared(project: Project, stage: Stage, notebook: Notebook, trace: Trace) -> Iterator[str]:
@@ -200,6 +286,10 @@ def _parameter_files(stage: Stage) -> tuple[set[str], set[str]]:
     return {PARAMS_FILE, *map(_plain, listed)} - whole, whole
 
 
+def _all_parameter_files(stage: Stage) -> set[str]:
+    return set().union(*_parameter_files(stage))
+
+
 def _plain(path: str) -> str:
     """A path as the trace has it."""
     return posixpath.normpath(Path(path).as_posix())
@@ -215,7 +305,7 @@ class _Stopped(KeyboardInterrupt):
 class _Run:
     """One execution of a notebook by Papermill."""
 
-    def __init__(self, notebook: Notebook, values: dict[str, object], output: str):
+    def __init__(self, notebook: Notebook, values: dict[str, object], output: str, trace: Trace):
         self.notebook = notebook
         self.values = values
         self.output = output
@@ -230,7 +320,7 @@ class _Run:
         self.kernel_log = ""
         """What the kernel wrote beside its messages: the reason where it could not even start."""
         self.saved = time.monotonic()
-        self.trace = Trace()
+        self.trace = trace
 
     def execute(self) -> int:
         """Runs all cells, reports what went wrong, and returns the exit code."""

@@ -2,22 +2,28 @@
 
 A file's access time tells of every reader: pandas, Arrow, HDF5, DuckDB, a child process. Python's audit hook knows only of
 what Python opens, but also where access times do not tell: on a file system without (`noatime`), on Windows, for files of
-someone else's. Another program that reads a file during the run is seen as well: what is found is a warning, not proof.
+someone else's. Another program that reads a file during the run is seen as well: what is found is a warning, not proof. Of git
+and DVC, which an editor calls all the time, the trace knows whether they were at work (`Trace.doubtful`).
 """
 
 import atexit
 import contextlib
 import os
 import random
+import subprocess
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 
 # At any depth: what is no data of the project's, and what DVC and git keep for themselves.
-_SKIPPED_FOLDERS = {".git", ".dvc", ".ipynb_checkpoints", "node_modules"}
+_SKIPPED_FOLDERS = {".git", ".dvc", "dvc_plots", ".ipynb_checkpoints", "node_modules"}
 _SKIPPED_FILES = {"dvc.lock", ".gitignore"}
+
+# Tracked files that no notebook has business with: git rereads them with all others whose access time was set, and each DVC
+# reads its own. Whatever reads one of them reads others as well.
+_CANARIES = ("README.md", "dvc.yaml", "dvc.lock", ".gitattributes", ".gitignore", ".pre-commit-config.yaml")
 
 MANY = 10
 """So many results in one folder are named by the folder."""
@@ -38,15 +44,28 @@ class Trace:
         listed: folders of data of which Python asked what is in them. Not those that the run wrote into or took modules from.
         sees_all: whether access times tell here, so that what is not among `read` was not read.
         unseen: files of which they do not: someone else's, or on a disk that is read-only.
+        noticed: those among `read` of which only access times tell.
+        changed: files of the declared inputs, wherever these lie, that did not stay as they were: written, new or gone.
+        written_by_kernel: what the kernel's Python opened to write, renamed or removed.
     """
 
-    def __init__(self):
+    def __init__(self, inputs: Iterable[str] = ()):
+        """Args:
+        inputs: the declared inputs, files or folders.
+        """
         self.files: set[str] = set()
         self.read: set[str] = set()
         self.written: set[str] = set()
         self.listed: set[str] = set()
         self.sees_all = True
         self.unseen: set[str] = set()
+        self.noticed: set[str] = set()
+        self.changed: set[str] = set()
+        self.written_by_kernel: set[str] = set()
+        self._inputs = {*inputs}
+        self._elsewhere: dict[str, tuple[int, ...]] = {}
+        """The states of those inputs that are not watched: outside of the project, or a tool's."""
+        self._canaries: dict[str, tuple[int, ...]] = {}
         self._before: dict[str, tuple[int, ...]] = {}
         """Each file's state at the start."""
         self._untouched: set[str] = set()
@@ -69,7 +88,14 @@ class Trace:
                     self._before[path] = _state(path)
             except OSError:  # the hook may see it
                 self.unseen.add(path)
+        # Last, and always: git compares ctimes by the second, and must not find a file stale, and no canary.
+        for path in (*_CANARIES, _git_index()):
+            with contextlib.suppress(OSError):
+                _set_back(path, _state(path)[1])
+                self._canaries[path] = _state(path)
+        self._before |= {path: state for path, state in self._canaries.items() if path in self._before}
         self.files = {path for path in self._before if not path.endswith(".pyc")}
+        self._elsewhere = self._states_elsewhere()
         return self
 
     def end(self) -> None:
@@ -91,9 +117,9 @@ class Trace:
 
     def __exit__(self, *_) -> None:
         left = set(_files())
-        read, opened_to_write, listed = self._told()
-        read |= self.read
-        for path in left - (self._untouched - opened_to_write):
+        told, self.written_by_kernel, listed = self._told()
+        read = told | self.read
+        for path in left - (self._untouched - self.written_by_kernel):
             try:
                 now = _state(path)
             except OSError:  # it went away just now
@@ -104,11 +130,35 @@ class Trace:
             elif before != now:
                 read.add(path)
         self.read = ({_source(path) for path in read - self.written} & self.files & left) - self.written
+        self.noticed = self.read - {_source(path) for path in told} if self.sees_all else set()
         self.written = {path for path in self.written if not path.endswith(".pyc")}
+        self.changed = {path for path in self.written | (self.files - left) if is_covered(path, self._inputs)}
+        self.changed |= {path for path, _ in self._elsewhere.items() ^ self._states_elsewhere().items()}
+        self._canaries = {
+            path: before
+            for path, before in self._canaries.items()
+            if path not in told and _state_or_none(path) != before
+        }
         # A walk over the whole project lists all of it, and Python the folders in which it looks for modules.
         listed = {path for path in listed if path.startswith("data/")} - {"data/processed"}
         modules = {path for path in self.read if path.endswith(".py")}
         self.listed = listed & _above(self.files & left) - _above(self.written | modules) if listed else set()
+
+    def doubtful(self, shown: Callable[[], Collection[str]]) -> set[str]:
+        """Those of `noticed` that git or DVC may have read, and not the run: either was at work meanwhile.
+
+        Args:
+            shown: says what DVC reads to show it: metrics, plots and files of parameters.
+        """
+        if not self.noticed or not self._canaries:
+            return set()
+        if self._canaries.keys() == {_git_index()}:
+            # git has looked at its index, and read no file that stays as it was committed.
+            return self.noticed & _listed_by_git("diff-files", "--name-only", "--relative", "-z")
+        by_dvc = shown()
+        return {path for path in self.noticed if is_covered(path, by_dvc)} | self.noticed & _listed_by_git(
+            "ls-files", "-z"
+        )
 
     def listed_beside(self, results: Iterable[str]) -> set[str]:
         """The folders that were listed and hold none of these results."""
@@ -132,6 +182,17 @@ class Trace:
             "del util, spec, trace\n",
             encoding="utf-8",
         )
+
+    def _states_elsewhere(self) -> dict[str, tuple[int, ...]]:
+        """The states of the files of those inputs that are not watched."""
+        states = {}
+        for place in self._inputs:
+            if place in self._before or any(path.startswith(f"{place}/") for path in self._before):
+                continue
+            for path in (place, *_files(f"{place}/")):
+                if not path.endswith(".pyc") and not os.path.isdir(path) and (state := _state_or_none(path)):
+                    states[path] = state[1:]
+        return states
 
     def _told(self) -> tuple[set[str], set[str], set[str]]:
         """The files that the kernel says it opened to read and to write, and the folders that it listed."""
@@ -164,17 +225,27 @@ def tell_opened(root: str, log: str, shell) -> None:
                 done = _READ * (access != os.O_WRONLY) + _WRITTEN * (access != os.O_RDONLY)
         elif event in ("os.listdir", "os.scandir"):
             path, done = arguments[0] or ".", _LISTED
+        elif event in ("os.rename", "os.remove", "os.truncate"):
+            path, done = arguments[0], _WRITTEN
+            if event == "os.rename":
+                add(arguments[1], done)
         else:
             return
+        add(path, done)
+
+    def add(path, done):
         if not isinstance(path, str | bytes):
             return
         path = os.path.abspath(os.fsdecode(path))
         if os.path.normcase(path).startswith(prefix):
-            for each in done:
-                line = f"{each}{path[len(prefix) :]}\n"
-                if line not in seen:
-                    seen.add(line)
-                    due.append(line)
+            path = path[len(prefix) :]
+        elif not done.endswith(_WRITTEN):  # a declared input may lie elsewhere
+            return
+        for each in done:
+            line = f"{each}{path}\n"
+            if line not in seen:
+                seen.add(line)
+                due.append(line)
 
     def tell(*_):
         lines = due[:]
@@ -250,12 +321,37 @@ def _state(path: str) -> tuple[int, ...]:
     return stat.st_atime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
 
 
-def _files() -> Iterator[str]:
-    """All files that are watched."""
+def _state_or_none(path: str) -> tuple[int, ...] | None:
+    with contextlib.suppress(OSError):
+        return _state(path)
+    return None
+
+
+def _git_index() -> str:
+    """Where git keeps what it knows of the tracked files; empty outside of a repository."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        git = folder / ".git"
+        if git.is_file():  # a worktree
+            git = folder / git.read_text(encoding="utf-8").partition("gitdir:")[2].strip()
+        if git.is_dir():
+            return Path(os.path.relpath(git / "index")).as_posix()  # as the kernel tells of it
+    return ""
+
+
+def _listed_by_git(*command: str) -> set[str]:
+    try:
+        done = subprocess.run(["git", *command], capture_output=True, check=True)
+    except (OSError, subprocess.CalledProcessError):  # no git, or no repository
+        return set()
+    return {*os.fsdecode(done.stdout).split("\0")}
+
+
+def _files(start: str = "") -> Iterator[str]:
+    """All files that are watched, or those below a folder."""
     root = os.getcwd()
     environments = {os.path.abspath(sys.prefix), os.path.abspath(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv")}
     own, linked = os.path.dirname(os.path.abspath(__file__)), set()
-    folders = [""]
+    folders = [start]
     while folders:
         folder = folders.pop()
         try:
