@@ -23,7 +23,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import bring, check, code, edits, files, imports, lift
+from pipeline import bring, check, code, edits, files, imports, lift, packages
 from pipeline.notebook import Notebook, NotebookError, read
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
 from pipeline.trace import MANY, by_folder, is_covered, not_covered, outermost
@@ -527,9 +527,10 @@ def _write_code_stage(entry: _Entry) -> None:
         files.write(PIPELINE_FILE, edits.with_item(text, ("stages", "code", "matrix", "notebook"), entry.stem))
         return
     name = _free_name(f"code_{entry.name}")
+    lock = f"      - {packages.LOCK_FILE}\n" if Path(packages.LOCK_FILE).exists() else ""
     block = (
         f"  {name}:\n    cmd: python -m pipeline code {entry.notebook} {entry.code_file}\n"
-        f"    deps:\n      - {entry.notebook}\n    outs:\n      - {entry.code_file}\n"
+        f"    deps:\n      - {entry.notebook}\n{lock}    outs:\n      - {entry.code_file}\n"
     )
     files.write(PIPELINE_FILE, edits.with_block(text, ("stages", name), block))
 

@@ -567,6 +567,11 @@ def _parse(source: str) -> ast.Module:
         return ast.parse(source)
 
 
+def canonical(source: str) -> str:
+    """Write a cell's code as `Notebook.code` does: equal for two sources that do the same."""
+    return _canonical(Cell(0, "code", source, ()))
+
+
 def _canonical(cell: Cell) -> str:
     """The cell's code without comments and layout; as it is where it is not Python."""
     if cell.tree is None:

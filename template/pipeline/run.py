@@ -20,7 +20,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from pipeline import edits, files
+from pipeline import edits, files, packages
 from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
 from pipeline.trace import Trace, by_folder, is_covered, not_covered, outermost
@@ -103,7 +103,7 @@ def _stale_code(project: Project, stage: Stage, notebook: Notebook) -> list[str]
     for other in project.stages():
         match other.calls("code"):
             case (source, target) if source == notebook.path and target in stage.deps and Path(target).exists():
-                if Path(target).read_text(encoding="utf-8") != notebook.code():
+                if packages.split(Path(target).read_text(encoding="utf-8"))[1] != notebook.code():
                     return [f"{notebook.path}: changed since {target} was written: run `dvc repro` again, without -s"]
     return []
 
