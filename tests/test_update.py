@@ -386,7 +386,7 @@ def test_a_conflict_is_seen_refused_and_mended_as_the_message_says(conflict, ver
     assert "<<<<<<<" in project.read("dvc.yaml")
     project.git("add", "--all")
     refused = project.run("git", "commit", "--message", "x", check=False)
-    assert refused.returncode == 1 and "dvc.yaml:7: Merge conflict string" in refused.stdout
+    assert refused.returncode == 1 and "dvc.yaml:8: Merge conflict string" in refused.stdout
     project.git("checkout", "--merge", "dvc.yaml", check=False)
     assert project.git("ls-files", "--unmerged")
     project.run(*back)
@@ -412,7 +412,7 @@ def test_other_work_in_the_repository_stays(copy, tmp_path, environ):
     before = around.files(), around.git("status", "--porcelain")
     assert before[1] == "M  penguins.md\n M report.md\n?? new.md\n"
     message = project.update(CLASH)
-    listing, ours, _, _, add, *_, back, clean = (command.split() for command in commands_in(message))
+    listing, ours, _, _, _, add, *_, back, clean = (command.split() for command in commands_in(message))
     names = [".pre-commit-config.yaml", "dvc.yaml"]
     assert f"In conflict: {', '.join(names)}.\n" in message and project.run(*listing).stdout.split() == names
     project.run(*ours[:-1], "dvc.yaml")
