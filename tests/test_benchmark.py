@@ -116,6 +116,41 @@ def test_check_beside_reading_json(bare):
     )
 
 
+LOCK = """\
+import sys, time, tomllib
+from pathlib import Path
+from pipeline import packages
+text = Path("uv.lock").read_text(encoding="utf-8")
+for read in (packages.parse, tomllib.loads):
+    start = time.perf_counter()
+    read(text)
+    print(time.perf_counter() - start)
+"""
+
+
+@pytest.mark.benchmark
+def test_code_beside_the_same_without_packages(bare, made):
+    """With the lock file of the example, which is about 1 MB."""
+    bare.write("notebooks/n.ipynb", (made.path / "notebooks/penguins.ipynb").read_text(encoding="utf-8"))
+    times = {"without": [], "with": [], "parse": [], "tomllib": []}
+    for _ in range(9):
+        for name in ("without", "with"):
+            (bare.path / "uv.lock").unlink(missing_ok=True)
+            if name == "with":
+                bare.write("uv.lock", made.read("uv.lock"))
+            start = time.perf_counter()
+            bare.pipeline("code", "notebooks/n.ipynb", "outputs/code/n.py")
+            times[name].append(time.perf_counter() - start)
+        ours, theirs = map(float, bare.run("python", "-c", LOCK).stdout.split())
+        times["parse"].append(ours)
+        times["tomllib"].append(theirs)
+    without, with_packages, parse, toml = (1000 * sorted(values)[4] for values in times.values())
+    print(
+        f"\ncode takes {with_packages:.0f} ms, without uv.lock {without:.0f} ms (medians of 9): {with_packages / without:.2f}; "
+        f"{(bare.path / 'uv.lock').stat().st_size:,} bytes are read in {parse:.0f} ms, tomllib {toml:.0f} ms: {parse / toml:.2f}"
+    )
+
+
 TIMED = """\
 import sys, time
 start = time.perf_counter()

@@ -12,6 +12,7 @@ import pytest
 from conftest import notebook
 from hypothesis import given
 from hypothesis import strategies as st
+from test_packages import UV_LOCK
 
 from pipeline import check, code, run, shell_line
 from pipeline.notebook import NotebookError, _may_assign, bindings, parse
@@ -199,13 +200,13 @@ def test_a_record_is_renewed_only_where_the_code_is_the_same(here, capsys):
     (here / "notebooks/fit.ipynb").write_text(new)
     assert check.main([]) == 1
     assert capsys.readouterr().out == (
-        "notebooks/fit.ipynb: its outputs or markdown changed since dvc.lock was written, its code did not: "
-        "`python -m pipeline check --fix` renews the record\n"
+        "dvc.lock: is behind notebooks/fit.ipynb, whose code and packages are those of its last run. "
+        "Fix: python -m pipeline check --fix\n"
     )
     assert (here / "dvc.lock").read_text() == before
     assert check.main(["--fix"]) == 1
     assert capsys.readouterr().out == (
-        "dvc.lock: renewed the record of notebooks/fit.ipynb, whose outputs or markdown changed and whose code did not\n"
+        "dvc.lock: renewed the record of notebooks/fit.ipynb, whose code and packages are those of its last run\n"
     )
     expected = before.replace(hashlib.md5(old).hexdigest(), hashlib.md5(new.encode()).hexdigest())
     assert (here / "dvc.lock").read_text() == expected.replace(f"size: {len(old)}\n", f"size: {len(new)}\n")
@@ -215,6 +216,36 @@ def test_a_record_is_renewed_only_where_the_code_is_the_same(here, capsys):
     renewed = (here / "dvc.lock").read_text()
     assert check.main(["--fix"]) == 0
     assert (here / "dvc.lock").read_text() == renewed
+
+
+def test_the_packages_are_not_read_if_nothing_has_changed(here, capsys):
+    (here / "uv.lock").write_text(UV_LOCK)
+    (here / "dvc.yaml").write_text(DVC.replace(".ipynb']", ".ipynb', uv.lock]", 1))
+    text, size = lock(here), len(UV_LOCK)
+    dep = (
+        f"    - path: uv.lock\n      md5: {hashlib.md5(UV_LOCK.encode()).hexdigest()}\n      size: {size}\n    outs:\n"
+    )
+    (here / "dvc.lock").write_text(text.replace("    outs:\n", dep))
+    assert check.main([]) == 0
+    # What it says is no lock file: nobody has looked.
+    (here / "uv.lock").write_text("x" * size)
+    os.utime(here / "uv.lock", ns=(0, 0))
+    assert check.main(["--fix"]) == 0 and capsys.readouterr().out == ""
+    os.utime(here / "uv.lock")
+    assert check.main([]) == 1 and capsys.readouterr().out == "uv.lock: is not as uv writes it. Fix: uv lock\n"
+
+
+def test_a_stage_that_would_not_see_an_upgrade(here, capsys):
+    assert code.main(["notebooks/fit.ipynb", "outputs/code/fit.py"]) == 0
+    (here / "uv.lock").write_text(UV_LOCK)
+    assert check.main([]) == 1
+    assert capsys.readouterr().out == (
+        "dvc.yaml:6: stage `code` would not rerun after an upgrade of packages. Fix: add uv.lock to its `deps:`\n"
+    )
+    assert check.main(["--fix"]) == 1
+    assert capsys.readouterr().out == "dvc.yaml: added uv.lock to the `deps:` of stage `code@fit`\n"
+    assert (here / "dvc.yaml").read_text() == DVC.replace(".ipynb']", ".ipynb', uv.lock]", 1)
+    assert check.main([]) == 0
 
 
 @pytest.mark.parametrize("end", [b"<<<<<<< ours\n", b"# \xff\n"])

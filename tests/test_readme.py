@@ -24,6 +24,7 @@ SECTIONS = [
     "Add a parameter",
     "Add a notebook",
     "Change the data",
+    "Upgrade a package",
     "Compare experiments, and take one over",
     "Many at once, on this machine or a cluster",
     "Share the results",
@@ -147,6 +148,9 @@ def test_each_command(reader, tmp_path, request):
     project.run("git", "checkout", "--quiet", "main")
     assert project.read("data/external/more.csv") == "a\n1\n"
 
+    reader.section = "Upgrade a package"
+    upgrade_a_package(reader)
+
     reader.section = "Add a parameter"
     assign = re.search(r"`(HIDDEN: int = 16)` below `# train`", reader.text)[1]
     project.replace("notebooks/train.ipynb", '"BATCH_SIZE: int = 16', f'"{assign}\\n", "BATCH_SIZE: int = 16')
@@ -201,7 +205,11 @@ def test_each_command(reader, tmp_path, request):
     before_that = project.run("git", "rev-parse", "HEAD").stdout.strip()
     reader.project = apart(project, tmp_path)
     for command in fenced(reader.text)[:3]:
-        reader.types(f"^{re.escape(command)}$", **({"URL": "s3://bucket/path"} if "URL" in command else {}))
+        words = {"URL": "s3://bucket/path"} if "URL" in command else {}
+        # More packages are another uv.lock, and the hook renews dvc.lock: "it stops: type it again".
+        said = reader.types(f"^{re.escape(command)}$", check="commit" not in command, **words)
+    assert "dvc.lock: renewed the record of notebooks/more.ipynb" in said
+    reader.types("git commit")
     committed = project.run("git", "show").stdout
     assert '+    "dvc[s3]' in committed and "+    url = s3://bucket/path" in committed
     reader.project = project
@@ -270,6 +278,30 @@ def commit(project: Workspace) -> None:
     if "files were modified by this hook" in project.run(*command, check=False).stdout:
         project.run("git", "add", "--all")
         project.run(*command)
+
+
+def upgrade_a_package(reader: Reader) -> None:
+    """Of a package that there is no newer version of, so that uv leaves the environment alone."""
+    project = reader.project
+    assert reader.command("^uv lock") == "uv lock --upgrade-package pandas"
+    project.environ["UV_NO_SYNC"] = "1"
+    lock = project.read("uv.lock")
+    project.write("uv.lock", re.sub(r'(\nname = "joblib"\nversion = ")', r"\g<1>99.", lock))
+    writes = [
+        "code@data_load",
+        "code@evaluate",
+        "code@train",
+    ]  # whose notebooks import it, or scikit-learn, which needs it
+    project.pipeline("check", "--fix", check=False)
+    assert sorted(ran(reader.types("repro code"))) == writes
+    assert re.findall(r"^(\w+):$", reader.types("dvc status"), re.MULTILINE) == ["data_load", "train", "evaluate"]
+    for stage in ("data_load", "train"):
+        reader.types("dvc commit", "--force", STAGE=stage)
+    assert ran(reader.types("dvc repro$")) == ["evaluate"]
+    project.write("uv.lock", lock)
+    project.run("git", "checkout", "--quiet", "dvc.lock")
+    project.run("dvc", "checkout", "--quiet", "--force")
+    del project.environ["UV_NO_SYNC"]
 
 
 def editor(project: Workspace, command: str) -> None:

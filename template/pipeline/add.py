@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import bring, check, code, edits, files, imports, lift, secret_files
+from pipeline import bring, check, code, edits, files, imports, lift, packages, secret_files
 from pipeline.notebook import Notebook, NotebookError, as_python_reads, key_of, read
 from pipeline.project import (
     PARAMS_FILE,
@@ -654,10 +654,11 @@ def _write_code_stage(entry: _Entry) -> None:
         files.write(PIPELINE_FILE, edits.with_item(text, ("stages", "code", "matrix", "notebook"), entry.stem))
         return
     name = _free_name(f"code_{entry.name}")
+    lock = f"      - {packages.LOCK_FILE}\n" if Path(packages.LOCK_FILE).exists() else ""
     cmd, notebook, code_file = map(
         edits.on_one_line, (command("code", entry.notebook, entry.code_file), entry.notebook, entry.code_file)
     )
-    block = f"  {name}:\n    cmd: {cmd}\n    deps:\n      - {notebook}\n    outs:\n      - {code_file}\n"
+    block = f"  {name}:\n    cmd: {cmd}\n    deps:\n      - {notebook}\n{lock}    outs:\n      - {code_file}\n"
     files.write(PIPELINE_FILE, edits.with_block(text, ("stages", name), block))
 
 

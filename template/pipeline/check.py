@@ -5,16 +5,13 @@ Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`, and 
 
 import argparse
 import contextlib
-import hashlib
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ruamel.yaml.error import YAMLError
-
-from pipeline import clone, edits, files
+from pipeline import clone, edits, files, record
 from pipeline.notebook import (
     NOT_LITERAL,
     PARAMETERS_TAG,
@@ -26,9 +23,10 @@ from pipeline.notebook import (
     read,
     with_tag_corrected,
 )
+from pipeline.packages import LOCK_FILE as PACKAGES_FILE
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Cure, Project, ProjectError, Stage
+from pipeline.record import LOCK_FILE
 
-LOCK_FILE = "dvc.lock"
 ANSWERS_FILE = ".copier-answers.yml"
 
 
@@ -46,7 +44,7 @@ def main(argv: list[str]) -> int:
         print(_template())
         return 0
     wanted = {path for given in arguments.paths for path in _from_root(Path(given))}
-    if wanted & {PARAMS_FILE, PIPELINE_FILE, LOCK_FILE}:
+    if wanted & {PARAMS_FILE, PIPELINE_FILE, LOCK_FILE, PACKAGES_FILE}:
         wanted = set()  # they concern every notebook
     warnings = []
     notebooks = _Notebooks()
@@ -85,7 +83,7 @@ class _Notebooks(dict):
 
 
 def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
-    project, used = Project(), set()
+    project, used, since = Project(), set(), record.written()
     try:
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
@@ -99,7 +97,8 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                 if isinstance(notebook, NotebookError):
                     yield project.gone(path) or str(notebook)
                 elif verb == "code":
-                    yield from _record(stage.name, notebook, output, fix)
+                    yield from _depends_on_packages(project, stage)
+                    yield from record.renew(stage, notebook, output, since, fix)
                 elif problems := [*notebook.problems()]:
                     yield from problems
                 else:
@@ -234,6 +233,8 @@ def _changes(wanted: set[str], notebooks: _Notebooks, tried: set, own_values: bo
                 yield from _tag_corrected(path, notebooks[path])
         for stage, verb, path in uses:
             notebook = notebooks[path] if not wanted or path in wanted else None
+            if verb == "code" and notebook and any(_depends_on_packages(project, stage)):
+                yield from _tried(tried, _with_dep, stage, PACKAGES_FILE)
             if verb != "run" or not isinstance(notebook, Notebook) or any(notebook.problems()):
                 continue
             code_file = code_files.get(path)
@@ -303,54 +304,14 @@ def _depends_on_code(project: Project, stage: Stage, path: str, code_file: str |
         )
 
 
+def _depends_on_packages(project: Project, stage: Stage) -> Iterator[str]:
+    """A stage that would not see an upgrade of a package that its notebook uses."""
+    if PACKAGES_FILE not in {Path(dep).as_posix() for dep in stage.deps} and Path(PACKAGES_FILE).exists():
+        yield (
+            f"{project.place(stage, 'deps')}: stage `{stage.keys[1]}` would not rerun after an upgrade of packages. "
+            f"Fix: add {PACKAGES_FILE} to its `deps:`"
+        )
+
+
 def _notebooks_in(folder: Path) -> set[str]:
     return {path.as_posix() for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}
-
-
-def _record(stage: str, notebook: Notebook, output: str, fix: bool) -> Iterator[str]:
-    """A notebook that dvc.lock knows with other outputs or markdown, but with this code.
-
-    Only the record of the notebook is out of date then: DVC's own word for it is `dvc commit`. Recording it keeps the
-    stage from being stale in this commit, and in each fresh clone of it.
-    """
-    try:
-        text = files.read(LOCK_FILE)
-        entry = edits.node(text, ("stages", stage))
-    except FileNotFoundError:
-        return
-    except (YAMLError, UnicodeDecodeError):
-        # Which of two records is right only a run can say.
-        yield f"{LOCK_FILE}: cannot be read, in a merge conflict perhaps: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
-        return
-    dep = _recorded(entry, "deps", notebook.path)
-    out = _recorded(entry, "outs", output)
-    content = Path(notebook.path).read_bytes()
-    if dep is None or out is None or edits.child(dep, "md5").value == _md5(content):
-        return
-    if edits.child(out, "md5").value != _md5(notebook.code().encode("utf-8", "backslashreplace")):
-        return  # other code: the stage is to run
-    if not fix:
-        yield (
-            f"{notebook.path}: its outputs or markdown changed since {LOCK_FILE} was written, its code did not: "
-            "`python -m pipeline check --fix` renews the record"
-        )
-        return
-    changes = [(edits.child(dep, "md5"), _md5(content)), (edits.child(dep, "size"), str(len(content)))]
-    files.write(LOCK_FILE, edits.replaced(text, changes))
-    yield f"{LOCK_FILE}: renewed the record of {notebook.path}, whose outputs or markdown changed and whose code did not"
-
-
-def _recorded(entry, kind: str, path: str):
-    """The node of a file among a stage's deps or outs in dvc.lock; None where it is not there."""
-    for node in getattr(edits.child(entry, kind), "value", []):
-        if (
-            getattr(edits.child(node, "path"), "value", None) == path
-            and edits.child(node, "md5")
-            and edits.child(node, "size")
-        ):
-            return node
-    return None
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()

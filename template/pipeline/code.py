@@ -3,21 +3,30 @@
 import argparse
 import sys
 
-from pipeline import files, notebook
+from pipeline import files, notebook, packages
 
 
 def main(argv: list[str]) -> int:
-    """Writes OUTPUT; returns the exit code: 1 where NOTEBOOK is no notebook."""
+    """Writes OUTPUT; returns the exit code: 1 if NOTEBOOK or uv.lock cannot be read."""
     parser = argparse.ArgumentParser(prog="python -m pipeline code", description=__doc__.partition(": ")[2])
     parser.add_argument("notebook", metavar="NOTEBOOK")
     parser.add_argument("output", metavar="OUTPUT")
     arguments = parser.parse_args(argv)
     try:
-        files.write(arguments.output, notebook.read(arguments.notebook).code())
-    except notebook.NotebookError as error:
+        files.write(arguments.output, text(notebook.read(arguments.notebook)))
+    except (notebook.NotebookError, packages.LockError) as error:
         print(error, file=sys.stderr)
         return 1
     except OSError as error:
         print(f"{arguments.output}: cannot be written: {error.strerror or error}", file=sys.stderr)
         return 1
     return 0
+
+
+def text(source: notebook.Notebook) -> str:
+    """Make the text of a notebook's code file: the packages that it uses, and its code.
+
+    Raises:
+        packages.LockError: uv.lock is not as uv writes it.
+    """
+    return packages.header(source) + source.code()

@@ -10,6 +10,7 @@ import re
 import sys
 import warnings
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -37,23 +38,23 @@ DISTRIBUTIONS = {
     "shapefile": "pyshp", "skfuzzy": "scikit-fuzzy", "skimage": "scikit-image", "sklearn": "scikit-learn",
     "skmultilearn": "scikit-multilearn", "skopt": "scikit-optimize", "sksurv": "scikit-survival",
     "skvideo": "scikit-video", "slugify": "python-slugify", "snappy": "python-snappy",
-    "snowflake": "snowflake-connector-python", "speech_recognition": "speechrecognition",
+    "snowflake": "snowflake-connector-python", "speech_recognition": "speechrecognition", "sql": "jupysql",
     "surprise": "scikit-surprise", "talib": "ta-lib", "umap": "umap-learn", "usb": "pyusb",
     "whisper": "openai-whisper", "win32com": "pywin32", "yaml": "pyyaml", "zmq": "pyzmq",
 }  # fmt: skip
 
 # What no package brings: each kernel has IPython, Colab and Kaggle have their own; and what Python itself had once.
 NOWHERE = {
-    "IPython", "ipykernel", "__main__", "google.colab", "kaggle_secrets", "ConfigParser", "Queue", "StringIO",
-    "Tkinter", "asynchat", "asyncore", "cPickle", "cgi", "cgitb", "imp", "pipes", "smtpd", "telnetlib", "urllib2",
+    "IPython", "ipykernel", "autoreload", "storemagic", "__main__", "google.colab", "kaggle_secrets", "ConfigParser",
+    "Queue", "StringIO", "Tkinter", "asynchat", "asyncore", "cPickle", "cgi", "cgitb", "imp", "pipes", "smtpd", "telnetlib", "urllib2",
     "urlparse",
 }  # fmt: skip
 
 # Methods for which pandas needs a package that the notebook need not import.
 PANDAS = {
-    "read_excel": "openpyxl", "to_excel": "openpyxl", "read_feather": "pyarrow", "to_feather": "pyarrow",
+    "read_excel": "openpyxl", "to_excel": "openpyxl", "ExcelFile": "openpyxl", "ExcelWriter": "openpyxl", "read_feather": "pyarrow", "to_feather": "pyarrow",
     "read_parquet": "pyarrow", "to_parquet": "pyarrow", "read_hdf": "tables", "to_hdf": "tables", "read_html": "lxml",
-    "to_markdown": "tabulate", "plot": "matplotlib",
+    "to_markdown": "tabulate", "plot": "matplotlib", "hist": "matplotlib", "boxplot": "matplotlib", "plotting": "matplotlib",
 }  # fmt: skip
 # `df.style.format`, but not `plt.style.use`.
 _STYLER = re.compile(r"(background|text)_gradient|bar|format|apply|applymap|map|hide|highlight_\w+|set_\w+|to_html")
@@ -111,6 +112,39 @@ def local_files(notebook: "Notebook", folder: Path) -> dict[Path, str]:
         for path, place in sorted(paths.items())
         for file in ([path] if path.is_file() else sorted(path.rglob("*.py")))
     }
+
+
+@dataclass
+class Reach:
+    """What a notebook and its local modules ask for; all names, from which a package can be told."""
+
+    names: set[str]
+    """The dotted names of the imports from elsewhere."""
+    behind_pandas: set[str]
+    """The packages that pandas imports itself when a method is called."""
+    attributes: set[str]
+    """The names that are called or read, and imported ones, each without what is before its dot."""
+    words: set[str]
+    """The strings of one word."""
+
+
+def reach(notebook: "Notebook", *folders: Path) -> Reach:
+    """Find what a notebook and its local modules, which lie in these folders, ask for."""
+    names, trees, _ = _followed(notebook, *folders, *_of_the_project())
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    attributes |= {node.id for node in nodes if isinstance(node, ast.Name)}
+    attributes |= {name.rpartition(".")[2] for name in names}
+    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
+    words = {text for text in texts if re.fullmatch(r"\w[\w.-]*", text)}
+    return Reach(names, {name for tree in trees for name in _behind_pandas(tree)}, attributes, words)
+
+
+def _of_the_project() -> Iterator[Path]:
+    """The folders of the project in which its Python looks, as `src` of one that is itself a package."""
+    for place in map(Path, filter(None, sys.path)):
+        if place.is_relative_to(Path.cwd()) and not place.is_relative_to(sys.prefix):
+            yield place.relative_to(Path.cwd())
 
 
 def _followed(notebook: "Notebook", *folders: Path) -> tuple[set[str], list[ast.Module], dict[Path, Path]]:
@@ -219,6 +253,18 @@ def _imported_by(node: ast.AST) -> list[str]:
             return [alias.name for alias in aliases]
         case ast.ImportFrom(module=str(module), names=aliases, level=0):
             return [f"{module}.{alias.name}" for alias in aliases]
+        case ast.Call(
+            func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
+            args=[ast.Constant(value=str(name)), *_],
+        ) if not name.startswith("."):
+            return [name]
+        case ast.Call(
+            func=ast.Attribute(attr="run_line_magic"),
+            args=[ast.Constant(value="load_ext"), ast.Constant(value=str(name))],
+        ):
+            return name.split()
+        case ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value="matplotlib" | "pylab"), _]):
+            return ["matplotlib"]
     return []
 
 

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline import edits, files, secret_files
+from pipeline import edits, files, packages, secret_files
 from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read, renewed
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
 from pipeline.trace import Trace, by_folder, is_covered, not_covered, outermost
@@ -143,7 +143,8 @@ def _stale_code(project: Project, stage: Stage, notebook: Notebook) -> list[str]
     for other in project.stages():
         match other.calls("code"):
             case (source, target) if source == notebook.path and target in stage.deps and Path(target).exists():
-                was, now = (text.split("\n") for text in (renewed(files.read(target)), notebook.code()))
+                was = renewed(packages.split(files.read(target))[1]).split("\n")
+                now = notebook.code().split("\n")
                 if was != now:
                     return [_first_difference(notebook, was, now, target, other.name)]
     return []

@@ -1,0 +1,22 @@
+"""Has an updated project renew dvc.lock, so that the update alone reruns no stage. Copier runs it at the end of each update.
+
+It needs the project's own packages. Without an environment here `pipeline check --fix` does it later, as the message says.
+"""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+
+def main() -> int:
+    """Start the project's own Python; returns the exit code, 0: what is not renewed is no reason to end the update."""
+    environment = Path(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv").absolute()
+    python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    if python.exists() and Path("dvc.lock").exists():
+        subprocess.run([python, "-m", "pipeline.record"])
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,350 @@
+"""The lines about packages with which a code file begins."""
+
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+from conftest import TEMPLATE, notebook
+
+from pipeline import code, packages
+from pipeline.notebook import parse
+
+# A lock file as uv writes it, of a project with all that makes a difference: extras, groups, systems with other versions,
+# and packages from other places than a registry.
+UV_LOCK = """\
+version = 1
+revision = 3
+requires-python = ">=3.11"
+resolution-markers = [
+    "python_full_version >= '3.12'",
+    "python_full_version < '3.12'",
+]
+
+[manifest]
+members = [
+    "libs",
+    "penguins",
+]
+
+[[package]]
+name = "colorama"
+version = "0.4.6"
+source = { registry = "https://example.com/simple" }
+sdist = { url = "https://example.com/colorama-0.4.6.tar.gz", hash = "sha256:08", size = 27697 }
+wheels = [
+    { url = "https://example.com/colorama-0.4.6-py3-none-any.whl", hash = "sha256:4f", size = 25335 },
+]
+
+[[package]]
+name = "dask"
+version = "2026.1.0"
+source = { registry = "https://example.com/simple" }
+dependencies = [
+    { name = "colorama", marker = "sys_platform == 'win32'" },
+]
+wheels = [
+    { url = "https://example.com/dask-2026.1.0-py3-none-any.whl", hash = "sha256:4f" },
+]
+
+[package.optional-dependencies]
+dataframe = [
+    { name = "pandas" },
+    { name = "pyarrow", extra = ["test"] },
+]
+
+[[package]]
+name = "from-git"
+version = "1.0"
+source = { git = "https://example.com/from-git?rev=main#1a2b3c4d5e6f7a8b9c0d" }
+
+[[package]]
+name = "from-url"
+version = "2.0"
+source = { url = "https://example.com/from_url-2.0-py3-none-any.whl" }
+wheels = [
+    { url = "https://example.com/from_url-2.0-py3-none-any.whl", hash = "sha256:0123456789abcdef" },
+]
+
+[[package]]
+name = "google-cloud-core"
+version = "2.5.0"
+source = { registry = "https://example.com/simple" }
+
+[[package]]
+name = "google-cloud-storage"
+version = "3.0.0"
+source = { registry = "https://example.com/simple" }
+dependencies = [
+    { name = "google-cloud-core" },
+]
+
+[[package]]
+name = "libs"
+source = { editable = "libs" }
+dependencies = [
+    { name = "dask", extra = ["dataframe"] },
+]
+
+[package.metadata]
+requires-dist = [{ name = "dask", extras = ["dataframe"] }]
+
+[[package]]
+name = "numpy"
+version = "2.2.6"
+source = { registry = "https://example.com/simple" }
+resolution-markers = [
+    "python_full_version < '3.12'",
+]
+
+[[package]]
+name = "numpy"
+version = "2.3.1"
+source = { registry = "https://example.com/simple" }
+resolution-markers = [
+    "python_full_version >= '3.12'",
+]
+
+[[package]]
+name = "matplotlib"
+version = "3.10.0"
+source = { registry = "https://example.com/simple" }
+dependencies = [
+    { name = "numpy", version = "2.2.6", source = { registry = "https://example.com/simple" }, marker = "python_full_version < '3.12'" },
+    { name = "numpy", version = "2.3.1", source = { registry = "https://example.com/simple" }, marker = "python_full_version >= '3.12'" },
+]
+
+[[package]]
+name = "pandas"
+version = "2.3.0"
+source = { registry = "https://example.com/simple" }
+dependencies = [
+    { name = "numpy", version = "2.2.6", source = { registry = "https://example.com/simple" }, marker = "python_full_version < '3.12'" },
+    { name = "numpy", version = "2.3.1", source = { registry = "https://example.com/simple" }, marker = "python_full_version >= '3.12'" },
+]
+
+[[package]]
+name = "penguins"
+version = "0.1.0"
+source = { virtual = "." }
+dependencies = [
+    { name = "from-git" },
+    { name = "from-url" },
+    { name = "google-cloud-storage" },
+    { name = "matplotlib" },
+    { name = "numexpr" },
+    { name = "openpyxl" },
+    { name = "pandas" },
+    { name = "pyarrow" },
+    { name = "pyyaml" },
+]
+
+[package.optional-dependencies]
+more = [
+    { name = "dask", extra = ["dataframe"] },
+]
+
+[package.dev-dependencies]
+dev = [
+    { name = "pytest" },
+    { name = "ruff" },
+]
+
+[package.metadata]
+requires-dist = [
+    { name = "pandas", specifier = ">=2.3" },
+]
+
+[package.metadata.requires-dev]
+dev = [
+    { name = "ruff", specifier = ">=0.15" },
+]
+""" + "".join(
+    f'\n[[package]]\nname = "{name}"\nversion = "{version}"\nsource = {{ registry = "https://example.com/simple" }}\n'
+    for name, version in {
+        "numexpr": "2.11.0", "openpyxl": "3.1.5", "pyarrow": "20.0.0", "pytest": "9.0", "pyyaml": "6.0.2",
+        "ruff": "0.15.0", "scikit-learn": "1.7.0",
+    }.items()
+)  # fmt: skip
+
+# What these packages have installed. Those of the test's own environment are not asked.
+INSTALLED = {
+    "google-cloud-core": (["google/cloud/_helpers/__init__.py", "google/cloud/client.py"], []),
+    "google-cloud-storage": (["google/cloud/storage/__init__.py"], []),
+    "numpy": (["numpy/__init__.py", "numpy.libs/libopenblas.so"], []),
+    "pandas": (
+        ["pandas/__init__.py"],
+        [
+            "numpy>=1.26",
+            "matplotlib>=3.6; extra == 'plot'",
+            "numexpr>=2.8; extra == 'performance'",
+            "pyarrow>=10; extra == 'parquet'",
+            "PyYAML; python_version > '3' and extra == 'test'",
+        ],
+    ),
+    "pyyaml": (["yaml/__init__.py", "_yaml/__init__.py"], []),
+    "from-git": (["odd_name.cpython-311-x86_64-linux-gnu.so"], []),
+}
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A project's folder with a lock file, and an environment with some packages."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(packages, "_read_of", read_of)
+    packages._record.cache_clear()
+    (tmp_path / "notebooks").mkdir()
+    (tmp_path / "uv.lock").write_text(UV_LOCK)
+    yield tmp_path
+    packages._record.cache_clear()
+
+
+def read_of(package: str, name: str) -> str:
+    paths, requirements = INSTALLED.get(package, ([], []))
+    if name == "RECORD":
+        return "".join(f"{path},sha256=0,0\n" for path in paths)
+    return "Name: x\n" + "".join(f"Requires-Dist: {each}\n" for each in requirements) + "\nRequires-Dist: nothing\n"
+
+
+def used(*cells, path: str = "notebooks/x.ipynb") -> list[str]:
+    lines, body = packages.split(code.text(parse(notebook("N = 1", *cells), path)))
+    assert body.startswith("# %%\n# parameters: N\n") and re.fullmatch(r"(# uses: .*\n)+\n", lines)
+    return [line.removeprefix("# uses: ") for line in lines.splitlines() if line]
+
+
+NUMPY, PANDAS = "numpy 2.2.6, 2.3.1", "pandas 2.3.0"
+PANDAS_ALL = ["numexpr 2.11.0", NUMPY, PANDAS, "pyarrow 20.0.0"]
+
+
+@pytest.mark.parametrize(
+    ("source", "expected"),
+    [
+        ("import json, os.path", ["no package"]),
+        ("from IPython.display import display\n%load_ext autoreload", ["no package"]),  # the kernel's own
+        ("import numpy as np", [NUMPY]),
+        ("import yaml", ["pyyaml 6.0.2"]),  # called otherwise than what installs it
+        ("def later():\n    from yaml.loader import SafeLoader", ["pyyaml 6.0.2"]),
+        ("import odd_name", ["from-git 1.0 (1a2b3c4d5e6f)"]),  # told by its files alone
+        ("import from_url", ["from-url 2.0 (0123456789ab)"]),  # not installed here: told by its name
+        ("import sklearn", ["scikit-learn 1.7.0"]),
+        ("import importlib\nimportlib.import_module('yaml')", ["pyyaml 6.0.2"]),
+        ("__import__('yaml')", ["pyyaml 6.0.2"]),
+        ("%load_ext yaml", ["pyyaml 6.0.2"]),
+        ("%matplotlib inline", ["matplotlib 3.10.0", NUMPY]),
+        ("from google.cloud import storage", ["google-cloud-core 2.5.0", "google-cloud-storage 3.0.0"]),
+        ("import google.cloud.client", ["google-cloud-core 2.5.0"]),
+        # Whatever the system, with the extras that are locked, and what these need.
+        ("import dask", ["colorama 0.4.6", "dask 2026.1.0", *PANDAS_ALL]),
+        # What pandas uses by itself, if the project asks for it: not to draw, and not to be developed.
+        ("import pandas as pd\npd.read_csv(N)", PANDAS_ALL),
+        ("import pandas as pd\npd.read_csv(N).plot()", ["matplotlib 3.10.0", *PANDAS_ALL]),
+        ("import pandas as pd\npd.read_excel(N)", [*PANDAS_ALL[:3], "openpyxl 3.1.5", *PANDAS_ALL[2:]]),
+        ("import yaml\nread(N, engine='openpyxl')", ["openpyxl 3.1.5", "pyyaml 6.0.2"]),
+        ("import yaml\nprint('ruff', 'pytest')", ["pyyaml 6.0.2"]),
+    ],
+)  # fmt: skip
+def test_what_a_notebook_uses(here, source, expected):
+    assert sorted(used(source)) == sorted({*expected})
+
+
+def test_local_modules_count(here):
+    for name, text in {
+        "notebooks/beside.py": "import in_root",
+        "in_root.py": "import package.inner",
+        "package/__init__.py": "",
+        "package/inner.py": "def later():\n    from . import other",
+        "package/other.py": "import yaml",
+        "unused.py": "import pandas",
+    }.items():
+        (here / name).parent.mkdir(exist_ok=True)
+        (here / name).write_text(text)
+    assert used("import beside") == ["pyyaml 6.0.2"]
+    # Of a project that is itself a package, `src` is where its Python looks.
+    (here / "src/own").mkdir(parents=True)
+    (here / "src/own/__init__.py").write_text("import numpy")
+
+
+def test_an_own_package_counts_by_what_it_imports(here, monkeypatch):
+    (here / "src/own").mkdir(parents=True)
+    (here / "src/own/__init__.py").write_text("import yaml")
+    monkeypatch.syspath_prepend(here / "src")
+    assert used("import own") == ["pyyaml 6.0.2"]
+
+
+def test_an_upgrade_changes_the_files_of_those_who_use_it(here):
+    def texts() -> list[str]:
+        sources = ("import pandas", "import yaml", "import json")
+        return [code.text(parse(notebook("N = 1", each), "notebooks/x.ipynb")) for each in sources]
+
+    def upgrade(name: str) -> list[bool]:
+        before, lock = texts(), Path("uv.lock").read_text()
+        changed, count = re.subn(rf'(name = "{name}"\nversion = ")', r"\g<1>9", lock, count=1)
+        assert count
+        Path("uv.lock").write_text(changed)
+        return [old != new for old, new in zip(before, texts(), strict=True)]
+
+    assert upgrade("ruff") == upgrade("dask") == [False, False, False]
+    assert upgrade("pandas") == upgrade("numpy") == upgrade("pyarrow") == [True, False, False]
+    assert upgrade("pyyaml") == [False, True, False]
+
+
+def test_the_text_is_the_same_with_other_line_ends(here):
+    before = used("import dask")
+    Path("uv.lock").write_bytes(UV_LOCK.replace("\n", "\r\n").encode())
+    assert used("import dask") == before
+
+
+def test_without_a_lock_file_there_are_no_lines(here, capsys):
+    Path("uv.lock").unlink()
+    Path("notebooks/x.ipynb").write_text(notebook("N = 1", "import pandas"))
+    assert code.main(["notebooks/x.ipynb", "outputs/code/x.py"]) == 0
+    assert Path("outputs/code/x.py").read_text() == "# %%\n# parameters: N\n\n# %%\nimport pandas\n"
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f"<<<<<<< ours\n{UV_LOCK}", "uv.lock:1: holds a merge conflict. Fix: git checkout HEAD uv.lock, uv lock\n"),
+        ('\n[[package]]\nversion = "1"\n', "uv.lock: is not as uv writes it. Fix: uv lock\n"),
+        ("not TOML", "uv.lock: is not as uv writes it. Fix: uv lock\n"),
+        (b"\xff", "uv.lock: is not as uv writes it. Fix: uv lock\n"),
+    ],
+)
+def test_a_lock_file_that_cannot_be_read_is_one_line(here, capsys, text, said):
+    Path("uv.lock").write_bytes(text if isinstance(text, bytes) else text.encode())
+    Path("notebooks/x.ipynb").write_text(notebook("N = 1", "import pandas"))
+    assert code.main(["notebooks/x.ipynb", "outputs/code/x.py"]) == 1
+    assert capsys.readouterr().err == said and not Path("outputs/code/x.py").exists()
+
+
+def as_toml(text: str) -> packages.Lock:
+    """What `tomllib` reads of a lock file."""
+    lock = packages.Lock()
+    for package in tomllib.loads(text)["package"]:
+        name, source = package["name"], package["source"]
+        lists = [package.get("dependencies", []), *package.get("optional-dependencies", {}).values()]
+        needs = {each["name"] for entries in lists for each in entries}
+        lock.needs.setdefault(name, set()).update(needs)
+        told = source["git"].rpartition("#")[2] if "git" in source else ""
+        if source.keys() & {"url", "path"}:
+            hashes = [
+                each["hash"] for each in (package.get("sdist"), *package.get("wheels", [])) if "hash" in (each or ())
+            ]
+            told = hashes[0].partition(":")[2] if hashes else ""
+        lock.versions.setdefault(name, set()).add(package.get("version", "") + (f" ({told[:12]})" if told else ""))
+        if "." in (source.get("virtual"), source.get("editable")):
+            lock.direct |= needs
+    return lock
+
+
+def test_a_lock_file_is_read_as_toml(made):
+    """Those of this repository and of a made project, one with all that there is, and one of more than a megabyte."""
+    for text in (UV_LOCK, (TEMPLATE / "uv.lock").read_text("utf-8"), made.read("uv.lock")):
+        assert packages.parse(text) == as_toml(text)
+    many = UV_LOCK + "".join(
+        block.replace('name = "', f'name = "{letter}-', 1)
+        for letter in "abc"
+        for block in re.split(r"^(?=\[\[package\]\])", made.read("uv.lock"), flags=re.MULTILINE)[1:]
+    )
+    assert len(many) > 1_000_000 and packages.parse(many) == as_toml(many)
+    assert len(packages.parse(many).versions) > 400
