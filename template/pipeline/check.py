@@ -5,16 +5,15 @@ Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`, and 
 
 import argparse
 import contextlib
-import hashlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from ruamel.yaml.error import YAMLError
-
-from pipeline import clone, edits, files
+from pipeline import clone, edits, files, lock
+from pipeline.lock import LOCK_FILE
 from pipeline.notebook import (
     NOT_LITERAL,
     PARAMETERS_TAG,
@@ -27,7 +26,6 @@ from pipeline.notebook import (
 )
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Cure, Project, ProjectError, Stage
 
-LOCK_FILE = "dvc.lock"
 ANSWERS_FILE = ".copier-answers.yml"
 
 
@@ -85,6 +83,8 @@ class _Notebooks(dict):
 
 def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
     project, used = Project(), set()
+    if "PRE_COMMIT" in os.environ:
+        yield from clone.left_by_an_experiment()
     try:
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
@@ -112,6 +112,12 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                     warnings += [f"{line} (a warning)" for line in notebook.unused()]
         chosen = [each for each in stages if not wanted or any(path in wanted for _, path, *_ in _uses(project, each))]
         yield from clone.lacking(project, stages, chosen)
+        records = lock.read()
+        yield from lock.retyped(project, chosen, records)
+        if "PRE_COMMIT" in os.environ:
+            yield from lock.committed_from_outside(project, chosen)
+        else:
+            yield from lock.overwritten(chosen, records)
     except ProjectError as error:
         yield str(error)
     for path in sorted((wanted or _notebooks_in(Path("notebooks"))) - used):
@@ -312,20 +318,15 @@ def _record(stage: str, notebook: Notebook, output: str, fix: bool) -> Iterator[
     stage from being stale in this commit, and in each fresh clone of it.
     """
     try:
-        text = files.read(LOCK_FILE)
-        entry = edits.node(text, ("stages", stage))
-    except FileNotFoundError:
+        record = lock.read().get(stage, {})
+    except ProjectError as error:
+        yield str(error)
         return
-    except (YAMLError, UnicodeDecodeError):
-        # Which of two records is right only a run can say.
-        yield f"{LOCK_FILE}: cannot be read, in a merge conflict perhaps: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
-        return
-    dep = _recorded(entry, "deps", notebook.path)
-    out = _recorded(entry, "outs", output)
     content = Path(notebook.path).read_bytes()
-    if dep is None or out is None or edits.child(dep, "md5").value == _md5(content):
+    dep, out = _recorded(record, "deps", notebook.path), _recorded(record, "outs", output)
+    if dep is None or out is None or dep == lock.md5(content):
         return
-    if edits.child(out, "md5").value != _md5(notebook.code().encode("utf-8", "backslashreplace")):
+    if out != lock.md5(notebook.code().encode("utf-8", "backslashreplace")):
         return  # other code: the stage is to run
     if not fix:
         yield (
@@ -333,22 +334,14 @@ def _record(stage: str, notebook: Notebook, output: str, fix: bool) -> Iterator[
             "`python -m pipeline check --fix` renews the record"
         )
         return
-    changes = [(edits.child(dep, "md5"), _md5(content)), (edits.child(dep, "size"), str(len(content)))]
+    text = files.read(LOCK_FILE)
+    deps = edits.node(text, ("stages", stage, "deps")).value
+    node = next(each for each in deps if edits.child(each, "path").value == notebook.path)
+    changes = [(edits.child(node, "md5"), lock.md5(content)), (edits.child(node, "size"), str(len(content)))]
     files.write(LOCK_FILE, edits.replaced(text, changes))
     yield f"{LOCK_FILE}: renewed the record of {notebook.path}, whose outputs or markdown changed and whose code did not"
 
 
-def _recorded(entry, kind: str, path: str):
-    """The node of a file among a stage's deps or outs in dvc.lock; None where it is not there."""
-    for node in getattr(edits.child(entry, kind), "value", []):
-        if (
-            getattr(edits.child(node, "path"), "value", None) == path
-            and edits.child(node, "md5")
-            and edits.child(node, "size")
-        ):
-            return node
-    return None
-
-
-def _md5(content: bytes) -> str:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
+def _recorded(record: dict, kind: str, path: str) -> str | None:
+    """The hash of a file among a stage's deps or outs in dvc.lock; None where it is not there."""
+    return next((each.get("md5") for each in record.get(kind) or [] if each["path"] == path and "size" in each), None)
