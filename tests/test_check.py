@@ -6,15 +6,18 @@ import json
 import os
 import re
 import shutil
+import signal
 import subprocess
+import time
 
 import pytest
-from conftest import notebook
+from conftest import Workspace, notebook, on_path
 from hypothesis import given
 from hypothesis import strategies as st
 from test_packages import UV_LOCK
 
 from pipeline import check, code, run, shell_line
+from pipeline import lock as lock_file
 from pipeline.notebook import NotebookError, _may_assign, bindings, parse
 from pipeline.project import Project
 
@@ -480,6 +483,174 @@ def test_results_that_a_failed_run_left_out_of_the_commit(here, repository, caps
     (here / "dvc.yaml").write_text(DVC)
     repository("add", "--all")
     assert check.main([]) == 0
+
+
+LOCKED = """\
+schema: '2.0'
+stages:
+  fit:
+    cmd: x
+    params: {{params.yaml: {{train: {train}}}}}
+    outs:
+    - {{path: outputs/metrics.yaml, hash: md5, md5: {file}, size: 8}}
+    - {{path: outputs/plots, hash: md5, md5: {folder}, size: 16, nfiles: 2}}
+"""
+
+
+@pytest.fixture
+def ran(here, repository, monkeypatch):
+    """The folder with a run in dvc.lock whose metrics and plots are in git; a call stages a result's new text."""
+    outs = "outs: [{outputs/plots: {cache: false}}]\n    metrics: [{outputs/metrics.yaml: {cache: false}}]\n    "
+    (here / "dvc.yaml").write_text(DVC.replace("deps: [outputs", f"{outs}deps: [outputs"))
+    hashed = hashlib.md5(b"loss: 1\n").hexdigest()
+    entries = [{"md5": hashed, "relpath": name} for name in ("a.csv", "deep/b.csv")]
+    folder = hashlib.md5(json.dumps(entries).encode()).hexdigest() + ".dir"
+    (here / "dvc.lock").write_text(LOCKED.format(file=hashed, folder=folder, train="{lr: 1}"))
+    (here / "outputs/plots/deep").mkdir(parents=True)
+    for path in ("metrics.yaml", "plots/a.csv", "plots/deep/b.csv"):
+        (here / "outputs" / path).write_text("loss: 1\n")
+    repository("add", "--all")
+    repository("-c", "user.name=x", "-c", "user.email=x", "commit", "--quiet", "--message", "work")
+    monkeypatch.setenv("PRE_COMMIT", "1")
+
+    def stage(path: str, text: str) -> None:
+        (here / path).write_bytes(text.encode())
+        repository("add", path)
+
+    return stage
+
+
+def from_outside(*paths: str) -> str:
+    return "".join(
+        f"{path}: comes from a run outside the pipeline. Fix: uv run dvc repro, then git add dvc.lock {path}\n"
+        for path in paths
+    )
+
+
+def test_results_that_no_run_of_the_pipeline_made(here, ran, repository, capsys):
+    assert check.main([]) == 0
+    # What counts is what would be committed.
+    (here / "outputs/metrics.yaml").write_text("loss: 2\n")
+    assert check.main([]) == 0
+    repository("add", "outputs/metrics.yaml")
+    (here / "outputs/metrics.yaml").write_text("loss: 1\n")
+    assert check.main([]) == 1
+    assert capsys.readouterr().out == from_outside("outputs/metrics.yaml")
+    ran("outputs/metrics.yaml", "loss: 1\n")
+    ran("outputs/plots/deep/c.csv", "loss: 1\n")
+    assert check.main([]) == 1
+    assert capsys.readouterr().out == from_outside("outputs/plots")
+    repository("rm", "--quiet", "-f", "outputs/plots/deep/c.csv")
+    # A run whose dvc.lock is left out of the commit, and the dvc.lock of one whose metrics are.
+    text = (here / "dvc.lock").read_text()
+    new = text.replace(hashlib.md5(b"loss: 1\n").hexdigest(), hashlib.md5(b"loss: 3\n").hexdigest())
+    (here / "dvc.lock").write_text(new)
+    ran("outputs/metrics.yaml", "loss: 3\n")
+    assert check.main([]) == 1
+    ran("dvc.lock", new)
+    assert check.main([]) == 0
+    ran("outputs/metrics.yaml", "loss: 1\n")
+    assert check.main([]) == 1
+    assert capsys.readouterr().out == from_outside("outputs/metrics.yaml") * 2
+
+
+def test_results_that_git_has_in_another_form(here, ran, repository):
+    # DVC has the ends of lines of the disk; git has none of a link's target, and nothing here of a stage that never ran.
+    text = (here / "dvc.lock").read_text()
+    ran("dvc.lock", text.replace(hashlib.md5(b"loss: 1\n").hexdigest(), hashlib.md5(b"loss: 1\r\n").hexdigest()))
+    assert check.main([]) == 0
+    if os.name != "nt":
+        (here / "outputs/metrics.yaml").rename(here / "elsewhere.yaml")
+        (here / "outputs/metrics.yaml").symlink_to("../elsewhere.yaml")
+        repository("add", "--all")
+        assert check.main([]) == 0
+    ran("outputs/plots/a.csv", "loss: 9\n")
+    ran("dvc.lock", text.replace("  fit:", "  other:"))
+    assert check.main([]) == 0
+
+
+RETYPED = [
+    ("1", "1", None),
+    ("1", "2", None),
+    ("1e5", "100000.0", None),
+    (".nan", ".nan", None),
+    ("{a: 1, b: 2}", "{b: 2, a: 1}", None),
+    ("1", "1.0", ("train.lr", 1.0, 1)),
+    ("1", "true", ("train.lr", True, 1)),
+    ("0.0", "-0.0", ("train.lr", -0.0, 0.0)),
+    ("[1, [2]]", "[1, [2.0]]", ("train.lr", [1, [2.0]], [1, [2]])),
+    ("{a: {b: 1}}", "{a: {b: true}}", ("train.lr.a.b", True, 1)),
+    ("{1: x}", "{1.0: x}", ("train.lr", {1.0: "x"}, {1: "x"})),
+    ("'1'", "1", None),
+]
+
+
+@pytest.mark.parametrize("entry", ["train", "train.lr", "params.yaml:"])
+@pytest.mark.parametrize("case", RETYPED, ids=str)
+def test_values_that_dvc_takes_for_equal(here, entry, case):
+    old, new, found = case
+    (here / "params.yaml").write_text(f"train:\n  lr: {new}\n")
+    (here / "dvc.yaml").write_text(DVC.replace("[train]", "[{params.yaml: }]" if entry.endswith(":") else f"[{entry}]"))
+    recorded = f"{{train.lr: {old}}}" if entry == "train.lr" else f"{{train: {{lr: {old}}}}}"
+    (here / "dvc.lock").write_text(f"stages:\n  fit:\n    params:\n      params.yaml: {recorded}\n")
+    project = Project()
+    said = [*lock_file.retyped(project, project.stages(), lock_file.read())]
+    assert said == [
+        f"params.yaml:2: `{key}` is {value!r}, but stage `fit` last ran with {before!r}, which DVC takes for the same. "
+        "Fix: uv run dvc repro --force fit --single-item"
+        for key, value, before in ([found] if found else [])
+    ]
+
+
+def test_beside_an_editor(project):
+    """The whole way: an editor's run is refused, named, and mended by what the message says."""
+    metrics = project.read("outputs/metrics.yaml")
+    project.write("outputs/metrics.yaml", "accuracy: 1.0\n")
+    with (project.path / "outputs/predictions.csv").open("a") as file:
+        file.write("more\n")
+    done = project.run("git", "commit", "--all", "--message", "edited", check=False)
+    assert done.returncode == 1 and from_outside("outputs/metrics.yaml") in done.stdout
+    said = project.pipeline("check", check=False).stdout.splitlines()
+    assert sorted(said) == [
+        f"outputs/{name}: comes from a run outside the pipeline. Fix: uv run dvc repro"
+        for name in ("metrics.yaml", "predictions.csv")
+    ]
+    project.run("uv", "run", "dvc", "repro")
+    project.run("git", "add", "dvc.lock", "outputs/metrics.yaml")
+    assert project.read("outputs/metrics.yaml") == metrics
+    assert project.pipeline("check").stdout == ""
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_a_commit_after_an_experiment_was_killed(bare, tmp_path):
+    """What the VS Code extension's Stop does: SIGTERM to all processes, DVC first here."""
+    bare.write("dvc.yaml", "stages:\n  wait:\n    cmd: touch running; sleep 60\n    params: [x]\n    outs: [out]\n")
+    bare.write("params.yaml", "x: 1\n")
+    bare.write(".gitignore", "running\n__pycache__\n/out\n")
+    for command in ("git init --quiet", "dvc init --quiet", "git add --all", "git commit --quiet --message work"):
+        bare.run(*command.split())
+    command = on_path(["dvc", "exp", "run", "-S", "x=2"], bare.environ)
+    hook = Workspace(bare.path, bare.environ | {"PRE_COMMIT": "1"})
+    with subprocess.Popen(command, cwd=bare.path, env=bare.environ, start_new_session=True) as process:
+        while not (tmp_path / "running").exists():
+            time.sleep(0.05)
+        os.killpg(process.pid, signal.SIGTERM)
+    refused = (
+        "HEAD: is on no branch: `dvc exp run` was stopped, or is still at work. "
+        'Fix: git switch main (README.md, "After a stop", says the rest)\n'
+    )
+    assert hook.pipeline("check", check=False).stdout == refused
+    # A rebase has HEAD on no branch, too.
+    (tmp_path / ".git/rebase-merge").mkdir()
+    assert hook.pipeline("check").stdout == ""
+    (tmp_path / ".git/rebase-merge").rmdir()
+    bare.run("git", "switch", "main")
+    assert hook.pipeline("check").stdout == ""
+    assert bare.read("params.yaml") == "x: 2\n"
+    # A commit of one's own, on no branch.
+    bare.run("git", "switch", "--detach", "main")
+    bare.run("git", "commit", "--quiet", "--allow-empty", "--message", "mine")
+    assert hook.pipeline("check").stdout == ""
 
 
 def test_what_dvc_has_just_added_is_not_in_git_yet(here, repository):

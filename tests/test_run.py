@@ -11,7 +11,7 @@ import time
 
 import psutil
 import pytest
-from conftest import KILL, notebook
+from conftest import KILL, Workspace, notebook
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -121,6 +121,96 @@ def test_what_the_list_names_is_what_is_given(tmp_path_factory, values):
     given_here = project.parameters(project.stage("fit"), made)
     assert (given_here.problems, given_here.missing) == ([], [])
     assert repr(given_here.values) == repr({name.upper(): value for name, value in expected.items()})
+
+
+NAMES = """\
+stages:
+  plain: {cmd: "echo ${one} ${nothing} ${number} ${floats[0]} \\\\${x}"}
+  größe µ: {cmd: echo 1}
+  a: {foreach: "${flags}", do: {cmd: "echo ${item}"}}
+  b: {foreach: [true, false, null, 1e-05, 1e5, 010, 0x1f, 1_000, .inf, -.inf, .nan, -0.0, "no", "2024-01-01", a b, ß],
+      do: {cmd: "echo '${item}'"}}
+  c: {foreach: ["${one}", "${flags[1]}", true, "x${one}", "${nothing}", "${number}"], do: {cmd: "echo ${item}"}}
+  d: {foreach: "${floats}", do: {cmd: "echo ${item}"}}
+  e: {foreach: "${words}", do: {cmd: "echo '${item}'"}}
+  f: {foreach: "${mixed}", do: {cmd: "echo 1"}}
+  g: {foreach: [{a: true}, {a: "${one}"}], do: {cmd: "echo ${item.a}"}}
+  h: {foreach: "${section}", do: {cmd: "echo ${key} ${item}"}}
+  i: {foreach: "${keys}", do: {cmd: "echo ${key} ${item}"}}
+  j: {foreach: {2: a, true: b, null: c, 2.5: d, x: e}, do: {cmd: "echo ${key} ${item}"}}
+  k: {foreach: [a, b, a, 1, "1", true, "true"], do: {cmd: "echo ${item}"}}
+  l: {matrix: {flag: "${flags}", x: [1, 2.0, true, null]}, cmd: "echo ${item.flag} ${item.x} ${key}"}
+  m: {matrix: {v: ["${one}", false, {a: 1}, [2], 3, null, "${nothing}", "${mixed[1]}", "${section}"]}, cmd: "echo ${key}"}
+  n: {matrix: {v: "${maps}", w: "${words}"}, cmd: "echo ${item.v.a} '${item.w}'"}
+  o: {matrix: {v: "${section}", w: "${keys}"}, cmd: "echo ${item.v}"}
+  p: {matrix: {a: [x, x-y], b: [y-z, z]}, cmd: "echo ${item.a} ${item.b}"}
+  q: {matrix: {a: [], b: [1]}, cmd: "echo ${key}"}
+"""
+VARIABLES = """\
+flags: [true, false]
+floats: [1e-05, 1e5, 1.0, .inf, -.inf, .nan, -0.0, 1.10, 3.0e+10, 1e22]
+words: ["no", yes, "2024-01-01", "1", a b, "a:b", a/b, größe, µ, "~", a-b]
+mixed: [1, [2], {a: 3}]
+maps: [{a: true}, {a: false}]
+section: {a: true, b: null, c: 1.0}
+keys: {1: a, null: c, 2.5: d, x: e, false: b}
+one: true
+nothing: null
+number: 1e5
+"""
+
+
+def test_stages_are_called_as_dvc_calls_them(bare):
+    bare.write("params.yaml", VARIABLES)
+    bare.write("dvc.yaml", NAMES)
+    bare.run("git", "init", "--quiet")
+    bare.run("dvc", "init", "--quiet")
+    code = "import json, dvc.repo; print(json.dumps({s.name: s.cmd for s in dvc.repo.Repo().index.stages}))"
+    dvcs = json.loads(bare.run("python", "-c", code).stdout)
+    ours = [(stage.name, "\n".join(stage.cmd)) for stage in Project(bare.path).stages()]
+    assert sorted(ours) == sorted(dvcs.items()) and len(ours) > 100
+
+
+TWO_STAGES = """\
+stages:
+  first:
+    cmd: python -m pipeline run notebooks/first.ipynb outputs/first.ipynb
+    deps: [notebooks/first.ipynb]
+    params: [first]
+    outs: [outputs/first.ipynb, outputs/first.txt]
+  second:
+    cmd: python -m pipeline run notebooks/second.ipynb outputs/second.ipynb
+    deps: [notebooks/second.ipynb, outputs/first.txt]
+    params: [second]
+    outs: [outputs/second.ipynb, outputs/second.txt]
+"""
+
+
+def test_in_a_subfolder_and_after_a_stage_that_dvc_skipped(bare):
+    bare.write("params.yaml", "first:\n  x: 1\nsecond:\n  y: 1\n")
+    bare.write("dvc.yaml", TWO_STAGES)
+    bare.write("notebooks/first.ipynb", notebook("X = None", "open('outputs/first.txt', 'w').write(repr(X))"))
+    second = "open('outputs/second.txt', 'w').write(open('outputs/first.txt').read() + repr(Y))"
+    bare.write("notebooks/second.ipynb", notebook("Y = None", second))
+    bare.run("git", "init", "--quiet")
+    bare.run("dvc", "init", "--quiet")
+    within = Workspace(bare.path / "notebooks", bare.environ)
+    assert "Running stage '../dvc.yaml:second'" in within.run("dvc", "repro", "--all-pipelines").stdout
+    assert bare.read("outputs/second.txt") == "11"
+    bare.write("params.yaml", "first:\n  x: 1.0\nsecond:\n  y: 2\n")
+    refused = bare.run("dvc", "repro", check=False).stdout
+    said = (
+        "params.yaml:2: `first.x` is 1.0, but stage `first` last ran with 1, which DVC takes for the same. "
+        "Fix: uv run dvc repro --force first --single-item\n"
+    )
+    assert said in refused
+    bare.run("dvc", "repro", "--force", "first", "--single-item")
+    bare.run("dvc", "repro", "./dvc.yaml:second")
+    assert bare.read("outputs/second.txt") == "1.02"
+    # A dvc.yaml elsewhere has no params.yaml beside it.
+    bare.write("other/dvc.yaml", TWO_STAGES.replace("    cmd", "    wdir: ..\n    cmd").replace("outputs/", "results/"))
+    said = "other/dvc.yaml:first: a notebook runs only in a stage of the dvc.yaml beside params.yaml. Fix: move the stage there\n"
+    assert said in bare.run("dvc", "repro", "other/dvc.yaml:first", check=False).stdout
 
 
 def test_foreach_and_matrix_agree_with_dvc(bare):

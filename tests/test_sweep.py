@@ -289,6 +289,16 @@ def test_an_experiment_is_what_dvc_makes_of_it(sweeps):
     assert sweeps.read("model.txt") == "5 0.5 A,B\n"
 
 
+def test_values_that_dvc_takes_for_equal(sweeps):
+    """The commit was run with 0: to DVC, 0.0 is no change."""
+    sweeps.sweep("-S", "fit.x=0,0.0")
+    assert sorted(map(repr, sweeps.values())) == ["0", "0.0"]
+    shown = {sweeps.git("show", f"{name}:params.yaml").split("x: ")[1].split()[0]: sweeps.git("show", f"{name}:dvc.lock")
+             for name in sweeps.git("for-each-ref", "--format=%(refname)", "refs/exps").split()}  # fmt: skip
+    assert {x: f"x: {x}\n" in lock for x, lock in shown.items()} == {"0": True, "0.0": True}
+    assert sweeps.runs().count("x=0.0") == 1
+
+
 def test_the_grid_is_that_of_dvc(sweeps):
     """What `dvc exp run --queue` makes of the same `-S`."""
     sweeps.write("more.json", '{"deep": {"n": 1}, "s": "x"}')

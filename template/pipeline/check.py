@@ -5,13 +5,15 @@ Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`, and 
 
 import argparse
 import contextlib
+import os
 import re
 from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from pipeline import clone, edits, files, record
+from pipeline import clone, edits, files, lock, record
+from pipeline.lock import LOCK_FILE
 from pipeline.notebook import (
     NOT_LITERAL,
     PARAMETERS_TAG,
@@ -25,7 +27,6 @@ from pipeline.notebook import (
 )
 from pipeline.packages import LOCK_FILE as PACKAGES_FILE
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Cure, Project, ProjectError, Stage
-from pipeline.record import LOCK_FILE
 
 ANSWERS_FILE = ".copier-answers.yml"
 
@@ -84,6 +85,8 @@ class _Notebooks(dict):
 
 def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
     project, used, since = Project(), set(), record.written()
+    if "PRE_COMMIT" in os.environ:
+        yield from clone.left_by_an_experiment()
     try:
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
@@ -112,6 +115,12 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                     warnings += [f"{line} (a warning)" for line in notebook.unused()]
         chosen = [each for each in stages if not wanted or any(path in wanted for _, path, *_ in _uses(project, each))]
         yield from clone.lacking(project, stages, chosen)
+        records = lock.read()
+        yield from lock.retyped(project, chosen, records)
+        if "PRE_COMMIT" in os.environ:
+            yield from lock.committed_from_outside(project, chosen)
+        else:
+            yield from lock.overwritten(chosen, records)
     except ProjectError as error:
         yield str(error)
     for path in sorted((wanted or _notebooks_in(Path("notebooks"))) - used):

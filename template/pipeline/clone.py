@@ -41,48 +41,62 @@ def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) ->
     made = _Places(_outs(project, stages))
     suspects = {}
     for stage in chosen:
-        for dep in _placed(project, stage, filter(_is_relative, stage.deps)):
+        for dep in placed(project, stage, filter(_is_relative, stage.deps)):
             if not dep.startswith("../") and not made.cover(dep) and not _is_beside_its_dvc_file(dep):
                 suspects.setdefault(dep, stage)
     # The repository's top may lie above.
-    tracked = _git("ls-files", "-z", "--", ":/") if suspects else None
+    tracked = paths(git("ls-files", "-z", "--", ":/")) if suspects else None
     if not tracked or PIPELINE_FILE not in tracked:
         return
     suspects = _not_in(_Places(tracked), suspects)
     # Behind a link is another place, which git does not follow.
-    suspects = {dep: stage for dep, stage in suspects.items() if not any(map(os.path.islink, _upwards(dep)[1:]))}
+    suspects = {dep: stage for dep, stage in suspects.items() if not any(map(os.path.islink, upwards(dep)[1:]))}
     if not suspects or (elsewhere := _made_elsewhere(tracked, suspects)) is None:
         return
     suspects = _not_in(elsewhere, suspects)
     # `./`: a colon at the beginning would mean something to git.
-    asked = "\0".join(sorted({f"./{each}" for dep in suspects for each in _upwards(dep)}))
-    ignored = _git("check-ignore", "--no-index", "-z", "--stdin", given=asked) if suspects else None
+    asked = "\0".join(sorted({f"./{each}" for dep in suspects for each in upwards(dep)}))
+    ignored = paths(git("check-ignore", "--no-index", "-z", "--stdin", given=asked)) if suspects else None
     for dep, stage in suspects.items() if ignored is not None else ():
         head = f"{project.place(stage, 'deps')}: stage `{stage.name}`: a clone would lack {dep}, "
-        if below := [each for each in _upwards(dep) if f"./{each}" in ignored]:
+        if below := [each for each in upwards(dep) if f"./{each}" in ignored]:
             # Of a folder that git ignores DVC adds nothing but the whole: git would not see the .dvc file.
             yield (
                 f"{head}which no stage makes and git ignores: "
-                f"list it under `outs:` of the stage that makes it, or `uv run dvc add {_typed(below[-1])}`"
+                f"list it under `outs:` of the stage that makes it, or `uv run dvc add {typed(below[-1])}`"
             )
         elif "PRE_COMMIT" in os.environ and os.path.exists(dep):
-            yield f"{head}which is not in git: `git add {_typed(dep)}`, or, where it is data, `uv run dvc add {_typed(dep)}`"
+            yield f"{head}which is not in git: `git add {typed(dep)}`, or, where it is data, `uv run dvc add {typed(dep)}`"
 
 
 def _deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
     """A run that fails leaves no results, and `git commit --all` would delete those that git keeps."""
-    gone = {out: stage for stage in stages for out in _placed(project, stage, stage.outs) if not os.path.exists(out)}
-    deleted = _git("diff", "--cached", "--name-only", "--diff-filter=D", "--relative", "-z") if gone else None
+    gone = {out: stage for stage in stages for out in placed(project, stage, stage.outs) if not os.path.exists(out)}
+    deleted = paths(git("diff", "--cached", "--name-only", "--diff-filter=D", "--relative", "-z")) if gone else None
     places = _Places(deleted or ())
     for out, stage in gone.items():
         if places.cover(out):
             yield (
                 f"{project.place(stage, 'outs')}: stage `{stage.name}`: the commit deletes {out}, which its last run did not "
-                f"make: `uv run dvc repro` makes it, or `git checkout HEAD -- {_typed(out)}` brings the last one back"
+                f"make: `uv run dvc repro` makes it, or `git checkout HEAD -- {typed(out)}` brings the last one back"
             )
 
 
-def _typed(path: str) -> str:
+def left_by_an_experiment() -> Iterator[str]:
+    """Where a `dvc exp run` that was killed has left HEAD: on no branch, so that nobody would find the commit again."""
+    if not git("for-each-ref", "--points-at=HEAD", "refs/exps/exec/EXEC_BASELINE"):
+        return  # as at nearly every commit
+    rebases = paths(git("rev-parse", "--git-path", "rebase-merge", "--git-path", "rebase-apply")) or {""}
+    if git("symbolic-ref", "--quiet", "HEAD") or any(map(os.path.exists, next(iter(rebases)).splitlines())):
+        return
+    branch = os.fsdecode(git("rev-parse", "--abbrev-ref", "@{-1}") or b"").strip() or "BRANCH"
+    yield (
+        "HEAD: is on no branch: `dvc exp run` was stopped, or is still at work. "
+        f'Fix: git switch {typed(branch)} (README.md, "After a stop", says the rest)'
+    )
+
+
+def typed(path: str) -> str:
     """As an argument of a command."""
     return f'"{path}"' if " " in path else path
 
@@ -96,7 +110,7 @@ class _Places:
     def cover(self, path: str) -> bool:
         """Whether a path, a folder above it or something below it is among them."""
         path = _same(path)
-        if any(self._first_from(each) == each for each in _upwards(path)):
+        if any(self._first_from(each) == each for each in upwards(path)):
             return True
         below = f"{path}/"
         return self._first_from(below).startswith(below)
@@ -114,7 +128,7 @@ def _same(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
-def _upwards(path: str) -> list[str]:
+def upwards(path: str) -> list[str]:
     """A path and the folders above it: `a/b/c`, `a/b`, `a`."""
     parts = path.split("/")
     return ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
@@ -127,10 +141,10 @@ def _is_relative(path: str) -> bool:
 
 def _outs(project: Project, stages: Iterable[Stage]) -> Iterator[str]:
     for stage in stages:
-        yield from _placed(project, stage, stage.outs)
+        yield from placed(project, stage, stage.outs)
 
 
-def _placed(project: Project, stage: Stage, paths: Iterable[str]) -> Iterator[str]:
+def placed(project: Project, stage: Stage, paths: Iterable[str]) -> Iterator[str]:
     """Paths of a stage as seen from the current folder; URLs have no such place."""
     definition = project.load(PIPELINE_FILE)
     for key in stage.keys:
@@ -153,13 +167,13 @@ def _relative(path: str) -> str | None:
 
 def _is_beside_its_dvc_file(dep: str) -> bool:
     """As `dvc add` puts it, of the dep or of a folder above it; most data needs no other look."""
-    return any(os.path.isfile(f"{each}.dvc") for each in _upwards(dep))
+    return any(os.path.isfile(f"{each}.dvc") for each in upwards(dep))
 
 
 def _made_elsewhere(tracked: set[str], suspects: Iterable[str]) -> _Places | None:
     """What DVC files of any name and place bring, and other dvc.yaml files; None where one of them cannot be read."""
     # What `dvc add` has just made is not in git yet.
-    folders = {Path(each).parent for dep in suspects for each in _upwards(dep)}
+    folders = {Path(each).parent for dep in suspects for each in upwards(dep)}
     found = tracked | {path.as_posix() for folder in folders for path in _dvc_files(folder)}
     places = []
     try:
@@ -181,8 +195,8 @@ def _dvc_files(folder: Path) -> list[Path]:
     return [*folder.glob("*.dvc"), *folder.glob(PIPELINE_FILE)]
 
 
-def _git(*arguments: str, given: str = "") -> set[str] | None:
-    """The paths that git names; None where there is no git, or no repository."""
+def git(*arguments: str, given: str = "") -> bytes | None:
+    """What git prints; None where there is no git, or no repository."""
     # By itself git finds the repository of this folder; a hook of a linked worktree is told of a folder above, perhaps.
     # GIT_INDEX_FILE stays: `git commit --all` has what it commits in an index of its own.
     environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
@@ -190,5 +204,10 @@ def _git(*arguments: str, given: str = "") -> set[str] | None:
         done = subprocess.run(["git", *arguments], input=os.fsencode(given), capture_output=True, env=environment)
         # check-ignore ends with 1 where it has nothing to say.
         if done.returncode == 0 or (arguments[0] == "check-ignore" and done.returncode == 1):
-            return set(os.fsdecode(done.stdout).split("\0")) - {""}
+            return done.stdout
     return None
+
+
+def paths(printed: bytes | None) -> set[str] | None:
+    """The paths that git has printed with `-z`; None where it could not."""
+    return None if printed is None else set(os.fsdecode(printed).split("\0")) - {""}

@@ -54,11 +54,33 @@ def _run(name: str, ref: str, settings: list[str], pull: bool, push: bool) -> No
             with contextlib.suppress(OSError):  # mostly it is not empty
                 folder.rmdir()
         if not repo.scm.get_ref(ref):
-            repo.experiments.run(name=name, params=settings, pull=pull, allow_missing=pull)
+            repo.experiments.run(name=name, params=settings, pull=pull, allow_missing=pull, force=_need_force(settings))
     if push:
         # A new one: it reads the git objects that are there now.
         with Repo() as repo:
             repo.push(revs=[repo.scm.get_ref(ref)], workspace=False, run_cache=True)
+
+
+def _need_force(settings: list[str]) -> bool:
+    """Whether a value gets another type (`1`, `1.0`, `true`) in a stage that DVC would then not run."""
+    from dvc.utils.cli_parse import to_path_overrides
+    from dvc.utils.hydra import apply_overrides
+
+    from pipeline import lock
+    from pipeline.project import Project, ProjectError
+
+    overrides = to_path_overrides(settings)
+    before = {path: Path(path).read_bytes() for path in overrides}
+    try:
+        for path, own in overrides.items():
+            apply_overrides(path, own)
+        project = Project()
+        return any(lock.retyped(project, project.stages(), lock.read()))
+    except ProjectError:
+        return False  # DVC or the stage says what is wrong
+    finally:
+        for path, content in before.items():
+            Path(path).write_bytes(content)
 
 
 def _chain(problem: BaseException | None):

@@ -173,10 +173,39 @@ class Project:
         Raises:
             ProjectError: there is none.
         """
+        # Started in a folder of the project, DVC says `../dvc.yaml:train`.
+        own = re.sub(rf"^(\.\.[\\/])+{re.escape(PIPELINE_FILE)}:", "", name)
         for stage in self.stages():
-            if stage.name == name:
+            if stage.name == own:
                 return stage
-        raise ProjectError(f"{PIPELINE_FILE}: there is no stage `{name}`")
+        if f"{PIPELINE_FILE}:" in own:
+            raise ProjectError(
+                f"{own}: a notebook runs only in a stage of the {PIPELINE_FILE} beside {PARAMS_FILE}. Fix: move the stage there"
+            )
+        raise ProjectError(f"{PIPELINE_FILE}: there is no stage `{own}`")
+
+    def upstream(self, stage: Stage) -> list[Stage]:
+        """The stages whose outs a stage depends on, and theirs in turn."""
+        left, found = [*self.stages()], [stage]
+        for each in found:
+            makers = [other for other in left if any(_meet(dep, out) for dep in each.deps for out in other.outs)]
+            left = [other for other in left if other not in makers]
+            found += makers
+        return found[1:]
+
+    def tracked(self, stage: Stage) -> dict[str, dict[str, object]]:
+        """The values that the stage's `params:` list has DVC track, as dvc.lock has them: by file and entry.
+
+        Raises:
+            ProjectError: a file of parameters is not there or cannot be read.
+        """
+        found = {}
+        for file, entry in _entries(stage):
+            data = self.load(file)
+            values = found.setdefault(file, {})
+            with contextlib.suppress(LookupError):
+                values |= data if entry is None else {entry: _at(data, tuple(entry.split(".")))}
+        return found
 
     def stage_running(self, notebook: str, output: str) -> Stage:
         """The stage whose command is `python -m pipeline run NOTEBOOK OUTPUT`.
@@ -240,7 +269,7 @@ class Project:
         surplus = [str(keys[-1]) for _, keys, _ in given if _name(keys) not in parameters]
         for file, keys, value in given:
             key = _name(keys)
-            where = f"{self._place(file, keys)}: `{'.'.join(map(str, keys))}`"
+            where = f"{self.place_of(file, keys)}: `{'.'.join(map(str, keys))}`"
             parameter = parameters.get(key)
             if key in origins and origins[key] != where:
                 problems.append(
@@ -394,7 +423,7 @@ class Project:
                     )
                     continue
                 problems.extend(
-                    f"{self._place(file, path)}: `{'.'.join(map(str, path))}` has keys of several types "
+                    f"{self.place_of(file, path)}: `{'.'.join(map(str, path))}` has keys of several types "
                     f"({', '.join(kinds)}), which DVC cannot sort: quote them"
                     for path, kinds in _kinds_of_keys(value, keys)
                 )
@@ -404,7 +433,7 @@ class Project:
                     found = inner
                 elif any(_name(path) in parameters for path in inner):
                     problems.append(
-                        f"{self._place(file, keys)}: `{entry or keys[-1]}` may be meant as a parameter or as a section: "
+                        f"{self.place_of(file, keys)}: `{entry or keys[-1]}` may be meant as a parameter or as a section: "
                         "the notebook has parameters of its name and of its keys; rename one"
                     )
                     continue
@@ -450,10 +479,10 @@ class Project:
             if file != PIPELINE_FILE:
                 for keys, value in _leaves(_mapping_of(data, file)):
                     if not isinstance(value, _PLAIN_TYPES):
-                        raise ProjectError(_no_plain_value(self._place(file, keys), keys, value))
+                        raise ProjectError(_no_plain_value(self.place_of(file, keys), keys, value))
         return self._files[file]
 
-    def _place(self, file: str, keys: tuple) -> str:
+    def place_of(self, file: str, keys: tuple) -> str:
         """`params.yaml:12`: the line of a key; the file alone where it is no YAML."""
         if not file.endswith((".yaml", ".yml")):
             return file
@@ -638,6 +667,12 @@ def _at(data: dict, keys: tuple) -> object:
     return data
 
 
+def _meet(path: str, other: str) -> bool:
+    """Whether two paths are the same, or one is a folder above the other."""
+    first, second = Path(path), Path(other)
+    return first.is_relative_to(second) or second.is_relative_to(first)
+
+
 def _name(keys: tuple) -> str:
     """What a parameter's key is compared with: the last of a path of keys."""
     return key_of(keys[-1])
@@ -672,29 +707,41 @@ def _expand(name: str, definition: dict, context: dict) -> Iterator[tuple[str, d
         items = _filled(definition["foreach"] or [], context, where)
         body = _mapping_of(definition.get("do") or {}, f"{where}: do")
         if isinstance(items, dict):
-            pairs = [(_string(key), {"key": key, "item": item}) for key, item in items.items()]
+            pairs = [(_string(key), {"key": _string(key), "item": item}) for key, item in items.items()]
         else:
             _list_of(items, f"{where}: foreach")
             is_nested = any(isinstance(item, dict | list) for item in items)
-            pairs = [(str(index) if is_nested else _string(item), {"item": item}) for index, item in enumerate(items)]
+            labels = map(str, range(len(items))) if is_nested else _labels(definition["foreach"], items)
+            pairs = [(label, {"item": item}) for label, item in zip(labels, items, strict=True)]
     elif "matrix" in definition:
-        axes = _mapping_of(_filled(definition["matrix"], context, where), f"{where}: matrix")
+        raw = _mapping_of(definition["matrix"], f"{where}: matrix")
+        axes = {axis: _filled(values, context, where) for axis, values in raw.items()}
         for axis, values in axes.items():
             # Of a section of params.yaml, DVC takes the keys.
             _list_of([*values] if isinstance(values, dict) else values, f"{where}: matrix: `{axis}`")
         body, pairs = definition, []
-        for combination in itertools.product(*(enumerate(values) for values in axes.values())):
-            item = {axis: value for axis, (_, value) in zip(axes, combination, strict=True)}
-            key = "-".join(
-                f"{axis}{index}" if isinstance(value, dict | list) else _string(value)
-                for axis, (index, value) in zip(axes, combination, strict=True)
-            )
-            pairs.append((key, {"key": key, "item": item}))
+        labelled = [
+            [
+                (f"{axis}{index}" if isinstance(value, dict | list) else label, value)
+                for index, (label, value) in enumerate(zip(_labels(raw[axis], values), values, strict=True))
+            ]
+            for axis, values in axes.items()
+        ]
+        for combination in itertools.product(*labelled):
+            key = "-".join(label for label, _ in combination)
+            pairs.append((key, {"key": key, "item": dict(zip(axes, (value for _, value in combination), strict=True))}))
     else:
         yield name, definition, context
         return
-    for key, variables in pairs:
+    # Of two items of one name, DVC takes the last.
+    for key, variables in dict(pairs).items():
         yield f"{name}@{key}", body, {**context, **variables}
+
+
+def _labels(raw: object, items: list | dict) -> Iterator[str]:
+    """What DVC calls the items of a list: `true` is `x@true` in the list itself, and `x@True` through a `${...}`."""
+    for written, item in zip(raw if isinstance(raw, list) else [raw] * len(items), items, strict=True):
+        yield str(item) if isinstance(written, str) else _string(item)
 
 
 def _filled(value: object, context: dict, where: str) -> object:
@@ -717,7 +764,14 @@ def _variable(expression: str, context: dict, where: str) -> object:
             value = value[int(name)] if isinstance(value, list) else _at(value, (name,))
         except (LookupError, ValueError):
             raise ProjectError(f"{where}: `${{{expression}}}` is not defined in {PARAMS_FILE} or `vars:`") from None
-    return value
+    return _with_names(value)
+
+
+def _with_names(value: object) -> object:
+    """A variable as DVC sees it: of a mapping, only the keys that are strings."""
+    if isinstance(value, dict):
+        return {key: _with_names(inner) for key, inner in value.items() if isinstance(key, str)}
+    return [_with_names(inner) for inner in value] if isinstance(value, list) else value
 
 
 def _merged(variables: dict, more: dict) -> dict:

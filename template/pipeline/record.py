@@ -14,10 +14,9 @@ from pathlib import Path
 from ruamel.yaml.error import YAMLError
 
 from pipeline import edits, files, packages
+from pipeline.lock import LOCK_FILE
 from pipeline.notebook import Notebook, NotebookError, read, renewed
 from pipeline.project import Project, ProjectError, Stage
-
-LOCK_FILE = "dvc.lock"
 
 
 def main() -> int:

@@ -21,7 +21,7 @@ import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from pipeline import edits, files, packages, secret_files
+from pipeline import edits, files, lock, packages, secret_files
 from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read, renewed
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
 from pipeline.trace import Trace, by_folder, is_covered, not_covered, outermost
@@ -65,6 +65,9 @@ def main(argv: list[str]) -> int:
         given = project.parameters(stage, notebook) if not problems else None
         problems += given.problems if given else []
         problems += _stale_code(project, stage, notebook) if name else []
+        # A stage that DVC has skipped, and whose results would be taken for those of other values.
+        if name and (upstream := [each for each in project.upstream(stage) if each.params]):
+            problems += lock.retyped(project, upstream, lock.read())
     except (NotebookError, ProjectError) as error:
         problems = [Project().gone(arguments.notebook) or str(error)]
     if problems:
