@@ -51,6 +51,7 @@ def main(argv: list[str]) -> int:
     notebooks = _Notebooks()
     findings = dict.fromkeys(mended(wanted, notebooks)) if arguments.fix else {}
     findings |= dict.fromkeys(_findings(wanted, notebooks, arguments.fix, warnings))
+    findings |= dict.fromkeys(clone.changed_by_hooks(LOCK_FILE))
     for line in (*findings, *dict.fromkeys(warnings)):
         print(line)
     return 1 if findings else 0

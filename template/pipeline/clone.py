@@ -1,11 +1,14 @@
 """What a clone would lack of the pipeline: it has what a stage makes, what DVC tracks and what git tracks.
 
-What is neither lies on this disk alone: all works here, and nothing in any clone.
+What is neither lies on this disk alone: all works here, and nothing in any clone. And what a hook made of a commit, after
+its results were recorded, is stale in each of them.
 """
 
 import bisect
 import contextlib
+import hashlib
 import os
+import re
 import subprocess
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -15,6 +18,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from pipeline import files
+from pipeline.notebook import NotebookError, parse
 from pipeline.project import PIPELINE_FILE, Project, ProjectError, Stage
 
 
@@ -80,6 +84,36 @@ def _deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
                 f"{project.place(stage, 'outs')}: stage `{stage.name}`: the commit deletes {out}, which its last run did not "
                 f"make: `uv run dvc repro` makes it, or `git checkout HEAD -- {_typed(out)}` brings the last one back"
             )
+
+
+def changed_by_hooks(lock_file: str) -> Iterator[str]:
+    """What a hook of this commit made of files, so that they are no longer what dvc.lock recorded; one line each.
+
+    pre-commit puts aside what is not staged: what differs from the index while a commit is made, another hook has changed.
+    A file that was another one before that, too, is a person's own: its stage is to run, now or later.
+    """
+    if not {"PRE_COMMIT", "GIT_INDEX_FILE"} <= os.environ.keys() or not os.path.exists(lock_file):
+        return
+    recorded = {*re.findall(rb"\bmd5: ([0-9a-f]{32})\b", Path(lock_file).read_bytes())}
+    for path in sorted(_git("diff", "--name-only", "--diff-filter=M", "--relative", "-z") or ()):
+        staged, now = _git_output("cat-file", "blob", f":./{path}") or b"", Path(path).read_bytes()
+        # A notebook is recorded by its code, by a stage that runs it itself as it is.
+        for one, other in ((staged, now), (_code(path, staged), _code(path, now))):
+            if _md5(one) in recorded and _md5(other) not in recorded:
+                yield f"{path}: a hook changed what {lock_file} recorded. Fix: run `uv run dvc repro` and commit again"
+                break
+
+
+def _code(path: str, content: bytes) -> bytes:
+    """A notebook's code as its stage `code` writes it; any other file as it is."""
+    with contextlib.suppress(NotebookError, UnicodeDecodeError):
+        if path.endswith(".ipynb"):
+            return parse(content.decode(), path).code().encode("utf-8", "backslashreplace")
+    return content
+
+
+def _md5(content: bytes) -> bytes:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest().encode()
 
 
 def _typed(path: str) -> str:
@@ -183,6 +217,11 @@ def _dvc_files(folder: Path) -> list[Path]:
 
 def _git(*arguments: str, given: str = "") -> set[str] | None:
     """The paths that git names; None where there is no git, or no repository."""
+    found = _git_output(*arguments, given=given)
+    return None if found is None else set(os.fsdecode(found).split("\0")) - {""}
+
+
+def _git_output(*arguments: str, given: str = "") -> bytes | None:
     # By itself git finds the repository of this folder; a hook of a linked worktree is told of a folder above, perhaps.
     # GIT_INDEX_FILE stays: `git commit --all` has what it commits in an index of its own.
     environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
@@ -190,5 +229,5 @@ def _git(*arguments: str, given: str = "") -> set[str] | None:
         done = subprocess.run(["git", *arguments], input=os.fsencode(given), capture_output=True, env=environment)
         # check-ignore ends with 1 where it has nothing to say.
         if done.returncode == 0 or (arguments[0] == "check-ignore" and done.returncode == 1):
-            return set(os.fsdecode(done.stdout).split("\0")) - {""}
+            return done.stdout
     return None
