@@ -12,7 +12,6 @@ import importlib.util
 import json
 import os
 import re
-import shlex
 import shutil
 import subprocess
 import sys
@@ -70,8 +69,11 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
     given = read(source)
     if problem := next((line for line in given.problems(scratch=True) if "only Python" in line), None):
         raise Refused(problem)
-    inside = source.resolve().is_relative_to(root / FOLDER)
-    target = source.resolve().relative_to(root).as_posix() if inside else f"{FOLDER}/{_slug(source.stem)}.ipynb"
+    # A link in notebooks/ is the notebook, wherever it leads.
+    folder, place = (root / FOLDER).resolve(), source.parent.resolve() / source.name
+    inside = place.is_relative_to(folder)
+    target = f"{FOLDER}/{place.relative_to(folder).as_posix() if inside else _slug(source.stem) + '.ipynb'}"
+    origin = root / Path(target).parent if inside else source.resolve().parent
     if " " in target:
         raise Refused(f"{target}: a stage's command cannot name a file with spaces: rename it")
     stage = next((each for each in Project().stages() if (each.calls("run") or ("",))[0] == target), None)
@@ -82,10 +84,13 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
         )
 
     # First all that may be refused, then the files.
-    found = bring.brought(given, source.resolve().parent, root, _results_of_others(stage))
+    found = bring.brought(given, origin, root, _results_of_others(stage))
     _refuse_taken(given, found.outputs, stage)
-    modules = {} if inside else _modules(given, source.resolve().parent)
+    modules = {} if inside else _modules(given, origin)
     _refuse_overwriting(source, found.copies, modules)
+    found.notes += imports.missing_runs(given, origin, root)
+    if modules:
+        found.notebook = imports.with_runs_followed(found.notebook, origin, modules)
     if not inside and (found.notebook.document != given.document or found.outputs or found.folders or modules):
         found.notebook = _starting_in_root(found.notebook, bool(modules), found.folders)
     lifted = lift.lifted(found.notebook, names)
@@ -98,12 +103,12 @@ def _add(source: Path, name: str | None, names: list[str], run_it: bool) -> int:
         _copy(file, root / place)
     for line in _said_copies({**found.copies, **modules}):
         print(line)
-    for line in bring.not_followed({**found.copies, **modules}, source.resolve().parent, root):
+    for line in bring.not_followed({**found.copies, **modules}, origin, root):
         print(line)
-    for place in modules.values():
-        _tidy(place)
     if is_written:
         _write_notebook(target, lifted.notebook.document, is_copy=not inside)
+    for place in (*modules.values(), target, *(_uncommitted_modules(given, origin, root) if inside else ())):
+        _tidy(place)
     notebook = read(target)
 
     if stage is None:
@@ -182,7 +187,7 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
         entries += [_out_item(path) for path in outs if not is_covered(path, declared)]
         for key, item in entries:
             text = edits.with_item(files.read(PIPELINE_FILE), (*stage.keys, key), item)
-            files.write(PIPELINE_FILE, text)
+            files.edit(PIPELINE_FILE, text)
             path = item if isinstance(item, str) else next(iter(item))
             print(f"{PIPELINE_FILE}: added {path} to the `{key}:` of stage `{stage.name}`")
     _ignore_results(notebook.path)
@@ -361,7 +366,7 @@ def _ignore_results(notebook: str) -> None:
         raise Refused(f"{PIPELINE_FILE}: DVC cannot have git ignore the results of {notebook}: {said}") from None
     if tracked:
         raise Refused(
-            f"{notebook}: git tracks results of its stage, which DVC is to keep: `git rm -r --cached {shlex.join(tracked)}`, "
+            f"{notebook}: git tracks results of its stage, which DVC is to keep: `git rm -r --cached {_typed(tracked)}`, "
             f"{_again(notebook)}"
         )
 
@@ -440,7 +445,7 @@ class _Entry:
             new = text.replace(self._written, now)
         else:
             new = edits.with_block(text, ("stages", self.name), now)
-        files.write(PIPELINE_FILE, new)
+        files.edit(PIPELINE_FILE, new)
         self._written = now
 
 
@@ -512,7 +517,7 @@ def _written_parameters(notebook: Notebook, stage: str) -> list[str]:
             name = next(each for each in options if each not in taken and (each == stage or each not in sections))
         for parameter in parameters:
             text = edits.with_key(files.read(PARAMS_FILE), (name, parameter.key), parameter.default, parameter.comment)
-            files.write(PARAMS_FILE, text)
+            files.edit(PARAMS_FILE, text)
         print(f"{PARAMS_FILE}: added `{name}`: {', '.join(parameter.key for parameter in parameters)}")
         listed.append(name)
     return listed
@@ -524,14 +529,14 @@ def _write_code_stage(entry: _Entry) -> None:
     if any((stage.calls("code") or ("",))[0] == entry.notebook for stage in Project().stages()):
         return
     if edits.node(text, ("stages", "code", "matrix", "notebook")) is not None:
-        files.write(PIPELINE_FILE, edits.with_item(text, ("stages", "code", "matrix", "notebook"), entry.stem))
+        files.edit(PIPELINE_FILE, edits.with_item(text, ("stages", "code", "matrix", "notebook"), entry.stem))
         return
     name = _free_name(f"code_{entry.name}")
     block = (
         f"  {name}:\n    cmd: python -m pipeline code {entry.notebook} {entry.code_file}\n"
         f"    deps:\n      - {entry.notebook}\n    outs:\n      - {entry.code_file}\n"
     )
-    files.write(PIPELINE_FILE, edits.with_block(text, ("stages", name), block))
+    files.edit(PIPELINE_FILE, edits.with_block(text, ("stages", name), block))
 
 
 def _free_name(name: str) -> str:
@@ -549,18 +554,25 @@ def _slug(stem: str) -> str:
 
 
 def _modules(notebook: Notebook, folder: Path) -> dict[Path, str]:
-    """The files of the modules of the person's own that it imports, with their places in the project."""
-    return {file: f"{FOLDER}/{place}" for file, place in imports.local_files(notebook, folder).items()}
+    """The files of the modules of the person's own that it imports, and those that it runs, with their places here."""
+    modules = {file: f"{FOLDER}/{place}" for file, place in imports.local_files(notebook, folder).items()}
+    for file in modules:
+        if file.suffix == ".ipynb":
+            read(file)  # a broken one is refused before anything is written
+    return modules
+
+
+def _uncommitted_modules(notebook: Notebook, folder: Path, root: Path) -> list[str]:
+    """Those that lie in the project and are part of the next commit: its hooks look at no others."""
+    paths = [
+        file.relative_to(root).as_posix() for file in imports.local_files(notebook, folder) if file.is_relative_to(root)
+    ]
+    return [path for path in paths if _git("status", "--porcelain", "--", path)]
 
 
 def _is_copy(file: Path, place: Path) -> bool:
     """Whether a module of the project is what a copy of the file would be."""
-    beside = place.with_name(f"_{place.stem}_of_another_notebook.py")
-    _copy(file, beside)
-    _tidy(beside.as_posix())
-    same = beside.read_bytes() == place.read_bytes()
-    beside.unlink()
-    return same
+    return _tidied(place.as_posix(), file.read_bytes()) == place.read_bytes()
 
 
 def _refuse_overwriting(source: Path, copies: dict[Path, str], modules: dict[Path, str]) -> None:
@@ -580,7 +592,7 @@ def _lacking(notebook: Notebook) -> list[str]:
     again = _again(notebook.path)
     lines = []
     if packages := sorted({imports.distribution(name) for name in names} - {None}):
-        lines.append(f"{notebook.path}: needs what this environment lacks: uv add {' '.join(packages)}, {again}")
+        lines.append(f"{notebook.path}: needs what this environment lacks: uv add {_typed(packages)}, {again}")
     if nowhere := sorted({imports.root(name) for name in names if imports.distribution(name) is None}):
         lines.append(f"{notebook.path}: imports {', '.join(nowhere)}, which no package brings: take it out, {again}")
     return lines
@@ -605,6 +617,10 @@ MODULES = """\
 # Modules beside the notebook are found from there, too.
 sys.path.append("notebooks")
 """
+RUNS = """\
+# Ruff does not know the names that `%run` brings.
+# ruff: noqa: F821
+"""
 FOLDERS = """\
 # Folders in which it writes: git keeps no empty ones.
 for folder in %s:
@@ -623,6 +639,7 @@ def _starting_in_root(notebook: Notebook, has_modules: bool, folders: Collection
     if any('if Path.cwd().name == "notebooks":' in cell.source for cell in notebook.cells):
         return notebook
     source = START.replace("import os\n", "import os\nimport sys\n") + MODULES if has_modules else START
+    source += RUNS if any(re.search(r"^\s*%run\b", cell.source, re.MULTILINE) for cell in notebook.cells) else ""
     source += FOLDERS % json.dumps(sorted(folders)) if folders else ""
     cell = {"cell_type": "code", "id": "start-in-root", "metadata": {}, "source": source.rstrip("\n")}
     at = 1 if cells and cells[0].get("cell_type") == "markdown" else 0
@@ -630,7 +647,7 @@ def _starting_in_root(notebook: Notebook, has_modules: bool, folders: Collection
 
 
 def _write_notebook(path: str, document: dict, is_copy: bool) -> None:
-    """Writes the notebook as the project's hooks would leave it: formatted, without outputs, each cell with an id."""
+    """Writes the notebook without outputs, each cell with an id."""
     cells = []
     for number, cell in enumerate(document["cells"], 1):
         new = {**cell, "id": cell.get("id") or f"cell-{number}", "metadata": cell.get("metadata") or {}}
@@ -654,20 +671,29 @@ def _write_notebook(path: str, document: dict, is_copy: bool) -> None:
         "nbformat_minor": max(5, document.get("nbformat_minor") or 0),
     }
     # With sorted keys, as editors write it: `git diff` shows what has changed, and no more.
-    files.write(path, json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
-    _tidy(path)
+    files.edit(path, json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def _tidy(path: str) -> None:
     """Leaves a notebook or a module as the project's hooks would: they must not change what a run was recorded with."""
-    for tool in (
-        ["ruff", "check", "--quiet", "--fix"],
-        ["ruff", "format", "--quiet"],
-        ["nbstripout", "--keep-id", "--unix-newlines"],
-    ):
-        # What a tool cannot mend, the commit will say; a project may have taken it out.
-        if importlib.util.find_spec(tool[0]) and (path.endswith(".ipynb") or tool[0] == "ruff"):
-            subprocess.run([sys.executable, "-m", *tool, path], capture_output=True)
+    old = Path(path).read_bytes()
+    if (new := _tidied(path, old)) != old:
+        files.edit(path, new.decode())
+
+
+def _tidied(path: str, content: bytes) -> bytes:
+    """What the project's hooks would make of a file of this path (see .pre-commit-config.yaml)."""
+    ruff = ["--quiet", "--force-exclude", "--stdin-filename", path, "-"]
+    tools = [["ruff", "check", "--fix", *ruff], ["ruff", "format", *ruff]]
+    if path.endswith(".ipynb"):
+        tools.insert(0, ["nbstripout", "--keep-id", "--unix-newlines"])
+    for tool in tools:
+        # A project may have taken it out; what it cannot fix, the commit will say.
+        if importlib.util.find_spec(tool[0]):
+            content = (
+                subprocess.run([sys.executable, "-m", *tool], input=content, capture_output=True).stdout or content
+            )
+    return content
 
 
 def _said_copies(copies: dict[Path, str]) -> list[str]:
@@ -685,6 +711,8 @@ def _said_copies(copies: dict[Path, str]) -> list[str]:
 
 
 def _copy(source: Path, target: Path) -> None:
+    if target.exists():
+        return  # it is the same, perhaps behind a link
     target.parent.mkdir(parents=True, exist_ok=True)
     beside = target.with_name(f".{target.name}.part")
     shutil.copyfile(source, beside)
@@ -695,13 +723,21 @@ def _refuse_unsaved(*written: str) -> None:
     """Refuses to change what git could not bring back; before the first commit there is nothing to bring back."""
     if _git("rev-parse", "--verify", "--quiet", "HEAD") is None:
         return
-    paths = [path for path in written if Path(path).exists()]
-    unsaved = [line[3:] for line in (_git("status", "--porcelain", "--", *paths) or "").splitlines() if line[1] != " "]
+    # One by one: `git status --porcelain` names a path from the repository's root, and quotes what is not ASCII.
+    unsaved = [
+        path for path in written
+        if Path(path).exists() and (_git("status", "--porcelain", "--", path) or "  ")[1] != " "
+    ]  # fmt: skip
     if unsaved:
         raise Refused(
-            f"{', '.join(unsaved)}: changed since git last had it, and this would change it: `git add {' '.join(unsaved)}` "
+            f"{', '.join(unsaved)}: changed since git last had it, and this would change it: `git add {_typed(unsaved)}` "
             "first, so that it can be undone"
         )
+
+
+def _typed(words: Collection[str]) -> str:
+    """The words as they are typed in a command, in any shell: zsh takes `dask[array]` for a pattern."""
+    return " ".join(word if re.fullmatch(r"[\w./:@+-]+", word) else f'"{word}"' for word in words)
 
 
 def _git(*arguments: str) -> str | None:

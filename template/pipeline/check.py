@@ -216,7 +216,7 @@ def mended(wanted: set[str], notebooks: "_Notebooks | None" = None, own_values: 
     notebooks, tried = _Notebooks() if notebooks is None else notebooks, set()
     while change := next(_changes(wanted, notebooks, tried, own_values), None):
         file, text, done = change
-        files.write(file, text)
+        files.edit(file, text)
         notebooks.pop(file, None)
         yield done
 
@@ -335,7 +335,7 @@ def _record(stage: str, notebook: Notebook, output: str, fix: bool) -> Iterator[
         )
         return
     changes = [(edits.child(dep, "md5"), _md5(content)), (edits.child(dep, "size"), str(len(content)))]
-    files.write(LOCK_FILE, edits.replaced(text, changes))
+    files.edit(LOCK_FILE, edits.replaced(text, changes))
     yield f"{LOCK_FILE}: renewed the record of {notebook.path}, whose outputs or markdown changed and whose code did not"
 
 
