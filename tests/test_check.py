@@ -9,6 +9,7 @@ import shutil
 import signal
 import subprocess
 import time
+from pathlib import Path
 
 import pytest
 from conftest import Workspace, notebook, on_path
@@ -681,6 +682,57 @@ def test_a_notebook_that_is_not_added_stops_the_commit(project):
     assert said in refused.stdout
     project.run("git", "add", "notebooks/more.ipynb")
     project.run("git", "commit", "--all", "--message", "more")
+
+
+def test_what_a_hook_made_of_what_was_recorded(here, repository, capsys, monkeypatch):
+    module = here / "notebooks/helper.py"
+    module.write_text("x = 1")
+    text = lock(here).encode() + f"    - path: x\n      md5: {hashlib.md5(b'x = 1').hexdigest()}\n".encode()
+    (here / "dvc.lock").write_bytes(text)
+    repository("add", "--all")
+    module.write_text("x = 1\n")
+    changed = here / "notebooks/fit.ipynb"
+    changed.write_text(notebook("LR = 1", "print(LR, end='')"))
+    line = "a hook changed what dvc.lock recorded. Fix: run `uv run dvc repro` and commit again\n"
+    # While no commit is made, a person has done so.
+    assert check.main(["--fix"]) == 0
+    monkeypatch.setenv("PRE_COMMIT", "1")
+    assert check.main(["--fix"]) == 0
+    monkeypatch.setenv("GIT_INDEX_FILE", str(here / ".git/index"))
+    assert check.main(["--fix"]) == 1
+    assert capsys.readouterr().out == f"notebooks/fit.ipynb: {line}notebooks/helper.py: {line}"
+    # What was stale before; and what counts for nothing.
+    repository("add", "--all")
+    module.write_text("x = 2\n")
+    changed.write_text(notebook("LR = 1", "print(LR, end='!')"))
+    assert check.main(["--fix"]) == 0
+    changed.write_text(notebook("LR = 1", "print(LR)"))
+    repository("add", "--all")
+    changed.write_text(notebook("LR = 1", "print( LR )  # now"))
+    assert check.main(["--fix"]) == 1
+    assert capsys.readouterr().out.count("\n") == 1
+
+
+def test_links_stay_links_except_to_results(here, capsys):
+    """A link of DVC's leads into its cache, where nothing may change."""
+    lock(here)
+    (here / "shared").mkdir()
+    for name in ("params.yaml", "dvc.yaml", "dvc.lock", "notebooks/fit.ipynb", "outputs/code/fit.py"):
+        place = (here / name).rename(here / "shared" / Path(name).name)
+        (here / name).symlink_to(place)
+    cached = (here / "shared/fit.py").read_bytes()
+    (here / "shared/fit.ipynb").write_text(notebook("LR = 1", "print( LR )"))
+    assert check.main(["--fix"]) == 1
+    assert "renewed the record" in capsys.readouterr().out
+    (here / "shared/fit.ipynb").write_text(
+        notebook({"source": "LR = 1\nN = 2", "metadata": {"tags": ["Parameters"]}}, "print(LR, N)")
+    )
+    assert check.main(["--fix"]) == 1
+    assert '"parameters"' in (here / "shared/fit.ipynb").read_text()
+    assert (here / "shared/params.yaml").read_text() == "train:\n  lr: 1\n  n: 2\n"
+    assert code.main(["notebooks/fit.ipynb", "outputs/code/fit.py"]) == 0
+    assert not (here / "outputs/code/fit.py").is_symlink() and (here / "shared/fit.py").read_bytes() == cached
+    assert all((here / name).is_symlink() for name in ("params.yaml", "dvc.yaml", "dvc.lock", "notebooks/fit.ipynb"))
 
 
 def test_code_of_ipython_cells():

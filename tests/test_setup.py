@@ -407,3 +407,79 @@ def test_setup_commits_nothing_in_a_repository_of_the_persons_own(made, tmp_path
     line = f"git runs the hooks of {tmp_path.as_posix()} only: before a commit, type here: "
     (said,) = [said for said in setup(project) if said.startswith(line)]
     assert project.run(*said.removeprefix(line).split()).stdout == ""
+
+
+def hooks(workspace: Workspace) -> str:
+    """What setup does with the hooks alone, and says."""
+    return workspace.run("python", "-c", "from pipeline import setup\nprint(setup._hooks())").stdout
+
+
+@pytest.fixture
+def git_alone(tmp_path, environ) -> dict[str, str]:
+    """Variables as an editor has them that was started from the desktop: git and its shell, and no uv."""
+    folder = tmp_path / "git alone"
+    folder.mkdir()
+    if os.name == "nt":
+        return environ | {"PATH": os.path.dirname(shutil.which("git"))}
+    for program in ("git", "sh", "bash", "env", "dirname", "basename"):
+        (folder / program).symlink_to(shutil.which(program))
+    return environ | {"PATH": str(folder), "UV": ""}
+
+
+def test_hooks_find_uv_where_git_does_not(project, git_alone):
+    assert "pre-commit checks each commit" in hooks(project)
+    assert project.run("git", "config", "core.trustctime").stdout == "false\n"
+    project.environ = git_alone
+    project.write("README.md", "new\n")
+    done = project.run("git", "commit", "--all", "--message", "From an editor")
+    assert "no conflict markers" in done.stdout and "Failed" not in done.stdout
+    done = project.run("git", "checkout", "-b", "other")
+    assert re.search("dvc checkout.*Passed", done.stdout), done.stdout
+
+
+def test_hooks_in_a_folder_of_the_persons_own(project, tmp_path):
+    folder = tmp_path / "my hooks"
+    folder.mkdir()
+    project.run("git", "config", "core.hooksPath", str(folder))
+    said = hooks(project)
+    assert said.startswith(f"git runs the hooks in {folder} (core.hooksPath): none was installed. Fix: ")
+    for name in ("pre-commit", "pre-push", "post-checkout"):
+        (folder / name).write_text(f"#!/bin/sh\n{said.partition('the line: ')[2]}")
+        (folder / name).chmod(0o755)
+    project.write("notebooks/bad.ipynb", "{")
+    project.run("git", "add", "--all")
+    refused = project.run("git", "commit", "--message", "Bad", check=False)
+    assert refused.returncode == 1 and "notebooks/bad.ipynb:1: is not a notebook" in refused.stdout
+    assert "dvc checkout" in project.run("git", "checkout", "-b", "other").stdout
+    assert hooks(project) == f"git runs the hooks in {folder} (core.hooksPath), which call pre-commit\n"
+    # Other repositories may have no such hooks.
+    other = Workspace(tmp_path / "other", project.environ)
+    other.path.mkdir()
+    other.run("git", "init", "--quiet")
+    other.run("git", "-c", f"core.hooksPath={folder}", "commit", "--quiet", "--allow-empty", "--message", "Other")
+
+
+def test_a_worktree_has_the_cache_and_the_hooks_of_the_main_one(project, tmp_path):
+    side = Workspace(tmp_path / "side", project.environ)
+    project.run("git", "-c", "core.hooksPath=none", "worktree", "add", "--quiet", str(side.path))
+    installed = project.read(".git/hooks/pre-commit")
+    cache = "from pipeline import setup\nprint(setup._cache(setup._main_worktree()))"
+    assert side.run("python", "-c", cache).stdout == (
+        f"uses the main worktree's, {(project.path / '.dvc/cache').as_posix()}: "
+        "`dvc gc` needs `--projects` with the other worktree's folder\n"
+    )
+    side.run("dvc", "checkout", "--quiet")
+    assert side.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
+    assert side.run("git", "status", "--porcelain").stdout == ""
+    assert side.run("python", "-c", cache).stdout.endswith("/.dvc/cache is used by all worktrees\n")
+    assert hooks(side) == "the main worktree's hooks are used here, too\n"
+    assert project.read(".git/hooks/pre-commit") == installed
+    project.run("python", "-c", "from pipeline import setup\nassert setup._main_worktree() is None")
+    # A cache with something in it stays.
+    side.write(".dvc/config.local", "")
+    side.write(".dvc/cache/files/md5/ab/cd", "")
+    assert (
+        "is this worktree's own. To use the main one's: uv run dvc cache dir --local "
+        in side.run("python", "-c", cache).stdout
+    )
+    assert side.read(".dvc/config.local") == ""

@@ -100,8 +100,11 @@ def _add(
     given = read(source)
     if problem := next((line for line in given.problems(scratch=True) if "only Python" in line), None):
         raise Refused(problem)
-    inside = source.resolve().is_relative_to(root / FOLDER)
-    target = source.resolve().relative_to(root).as_posix() if inside else f"{FOLDER}/{_slug(source.stem)}.ipynb"
+    # A link in notebooks/ is the notebook, wherever it leads.
+    folder, place = (root / FOLDER).resolve(), source.parent.resolve() / source.name
+    inside = place.is_relative_to(folder)
+    target = f"{FOLDER}/{place.relative_to(folder).as_posix() if inside else _slug(source.stem) + '.ipynb'}"
+    origin = root / Path(target).parent if inside else source.resolve().parent
     quoted(target)  # refused if no command can name it
     stage = next((each for each in Project().stages() if (each.calls("run") or ("",))[0] == target), None)
     if not inside and Path(target).exists():
@@ -113,14 +116,17 @@ def _add(
     # First all that may be refused, then the files.
     if tracked := [*secret_files.findings(["data"], allowed)]:
         raise Refused("\n".join(tracked))
-    found = bring.brought(given, source.resolve().parent, root, _results_of_others(stage), allowed)
+    found = bring.brought(given, origin, root, _results_of_others(stage), allowed)
     _refuse_taken(given, found.outputs, stage)
-    modules = {} if inside else _modules(given, source.resolve().parent)
+    modules = {} if inside else _modules(given, origin)
     found.secrets |= {file: reason for file in modules if (reason := secret_files.why(file, allowed))}
     modules = {file: place for file, place in modules.items() if file not in found.secrets}
     copies = {**found.copies, **modules}
     _refuse_overwriting(source, found.copies, modules)
     _ask_for_far(source, [*copies], yes)
+    found.notes += imports.missing_runs(given, origin, root)
+    if modules:
+        found.notebook = imports.with_runs_followed(found.notebook, origin, modules)
     if not inside and (found.notebook.document != given.document or found.outputs or found.folders or modules):
         found.notebook = _starting_in_root(found.notebook, bool(modules), found.folders)
     lifted = lift.lifted(found.notebook, names)
@@ -130,14 +136,14 @@ def _add(
     lines = [*found.notes, *(line.replace(given.path, target, 1) for line in lifted.notes)]
     lines += [_said_secret(_shown(file), reason) for file, reason in sorted(found.secrets.items())]
     entry = None
-    with _all_or_nothing((PARAMS_FILE, PIPELINE_FILE, secret_files.SETTINGS, target), copies.values()):
+    own_modules = _uncommitted_modules(given, origin, root) if inside else []
+    with _all_or_nothing((PARAMS_FILE, PIPELINE_FILE, secret_files.SETTINGS, target, *own_modules), copies.values()):
         print(*lines, *_said_copies(copies), sep="\n", end="\n" if lines or copies else "")
         for file, place in copies.items():
-            files.copy(file, root / place)
-        for line in bring.not_followed(copies, source.resolve().parent, root):
+            if not (root / place).exists():  # it is the same, perhaps behind a link
+                files.copy(file, root / place)
+        for line in bring.not_followed(copies, origin, root):
             print(line)
-        for place in modules.values():
-            _tidy(place)
         own = [_shown(path) for path in allowed if path.is_relative_to(root)]
         if listed := [
             place for place in (*copies.values(), *own) if secret_files.why(place, secret_files.allowed_in(root))
@@ -145,6 +151,8 @@ def _add(
             secret_files.allow(listed)
         if is_written:
             _write_notebook(target, lifted.notebook.document, is_copy=not inside)
+        for place in (*modules.values(), target, *own_modules):
+            _tidy(place)
         notebook = read(target)
         if stage is None:
             entry = _Entry(_free_name(name or _slug(source.stem)[:100]), target)
@@ -298,7 +306,7 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
         entries += [_out_item(path, literal(path)) for path in outs if not is_covered(path, declared)]
         for key, item in entries:
             text = edits.with_item(files.read(PIPELINE_FILE), (*stage.keys, key), item)
-            files.write(PIPELINE_FILE, text)
+            files.edit(PIPELINE_FILE, text)
             path = item if isinstance(item, str) else next(iter(item))
             print(f"{PIPELINE_FILE}: added {path} to the `{key}:` of stage `{stage.name}`")
     _ignore_results(notebook.path)
@@ -479,7 +487,7 @@ def _ignore_results(notebook: str, source: Path | None = None) -> None:
         raise Refused(f"{PIPELINE_FILE}: DVC cannot have git ignore the results of {notebook}: {said}") from None
     if tracked:
         raise Refused(
-            f"{notebook}: git tracks results of its stage, which DVC is to keep: `git rm -r --cached {shlex.join(tracked)}`, "
+            f"{notebook}: git tracks results of its stage, which DVC is to keep: `git rm -r --cached {_typed(tracked)}`, "
             + (f"then: uv run python -m pipeline add {shlex.quote(str(source))}" if source else _again(notebook))
         )
 
@@ -558,7 +566,7 @@ class _Entry:
             new = text.replace(self._written, now)
         else:
             new = edits.with_block(text, ("stages", self.name), now)
-        files.write(PIPELINE_FILE, new)
+        files.edit(PIPELINE_FILE, new)
         self._written = now
 
 
@@ -636,7 +644,7 @@ def _written_parameters(notebook: Notebook, stage: str) -> list[str]:
             name = next(each for each in options if each not in taken and (each == stage or each not in sections))
         for parameter in parameters:
             text = edits.with_key(files.read(PARAMS_FILE), (name, parameter.key), parameter.default, parameter.comment)
-            files.write(PARAMS_FILE, text)
+            files.edit(PARAMS_FILE, text)
         print(f"{PARAMS_FILE}: added `{name}`: {', '.join(parameter.key for parameter in parameters)}")
         listed.append(name)
     return listed
@@ -651,7 +659,7 @@ def _write_code_stage(entry: _Entry) -> None:
     if edits.node(text, ("stages", "code", "matrix", "notebook")) is not None and re.fullmatch(
         r"[\w./-]{1,100}", entry.stem
     ):
-        files.write(PIPELINE_FILE, edits.with_item(text, ("stages", "code", "matrix", "notebook"), entry.stem))
+        files.edit(PIPELINE_FILE, edits.with_item(text, ("stages", "code", "matrix", "notebook"), entry.stem))
         return
     name = _free_name(f"code_{entry.name}")
     lock = f"      - {packages.LOCK_FILE}\n" if Path(packages.LOCK_FILE).exists() else ""
@@ -659,7 +667,7 @@ def _write_code_stage(entry: _Entry) -> None:
         edits.on_one_line, (command("code", entry.notebook, entry.code_file), entry.notebook, entry.code_file)
     )
     block = f"  {name}:\n    cmd: {cmd}\n    deps:\n      - {notebook}\n{lock}    outs:\n      - {code_file}\n"
-    files.write(PIPELINE_FILE, edits.with_block(text, ("stages", name), block))
+    files.edit(PIPELINE_FILE, edits.with_block(text, ("stages", name), block))
 
 
 def _free_name(name: str) -> str:
@@ -677,19 +685,25 @@ def _slug(stem: str) -> str:
 
 
 def _modules(notebook: Notebook, folder: Path) -> dict[Path, str]:
-    """The files of the modules of the person's own that it imports, with their places in the project."""
-    return {file: f"{FOLDER}/{place}" for file, place in imports.local_files(notebook, folder).items()}
+    """The files of the modules of the person's own that it imports, and those that it runs, with their places here."""
+    modules = {file: f"{FOLDER}/{place}" for file, place in imports.local_files(notebook, folder).items()}
+    for file in modules:
+        if file.suffix == ".ipynb":
+            read(file)  # a broken one is refused before anything is written
+    return modules
+
+
+def _uncommitted_modules(notebook: Notebook, folder: Path, root: Path) -> list[str]:
+    """Those that lie in the project and are part of the next commit: its hooks look at no others."""
+    paths = [
+        file.relative_to(root).as_posix() for file in imports.local_files(notebook, folder) if file.is_relative_to(root)
+    ]
+    return [path for path in paths if _git("status", "--porcelain", "--", path)]
 
 
 def _is_copy(file: Path, place: Path) -> bool:
     """Whether a module of the project is what a copy of the file would be."""
-    beside = place.with_name("_of_another_notebook.py")
-    try:
-        files.copy(file, beside)
-        _tidy(beside.as_posix())
-        return beside.read_bytes() == place.read_bytes()
-    finally:
-        beside.unlink(missing_ok=True)
+    return _tidied(place.as_posix(), file.read_bytes()) == place.read_bytes()
 
 
 def _refuse_overwriting(source: Path, copies: dict[Path, str], modules: dict[Path, str]) -> None:
@@ -709,7 +723,7 @@ def _lacking(notebook: Notebook) -> list[str]:
     again = _again(notebook.path)
     lines = []
     if packages := sorted({imports.distribution(name) for name in names} - {None}):
-        lines.append(f"{notebook.path}: needs what this environment lacks: uv add {' '.join(packages)}, {again}")
+        lines.append(f"{notebook.path}: needs what this environment lacks: uv add {_typed(packages)}, {again}")
     if nowhere := sorted({imports.root(name) for name in names if imports.distribution(name) is None}):
         lines.append(f"{notebook.path}: imports {', '.join(nowhere)}, which no package brings: take it out, {again}")
     return lines
@@ -734,6 +748,10 @@ MODULES = """\
 # Modules beside the notebook are found from there, too.
 sys.path.append("notebooks")
 """
+RUNS = """\
+# Ruff does not know the names that `%run` brings.
+# ruff: noqa: F821
+"""
 FOLDERS = """\
 # Folders in which it writes: git keeps no empty ones.
 for folder in %s:
@@ -752,6 +770,7 @@ def _starting_in_root(notebook: Notebook, has_modules: bool, folders: Collection
     if any('if Path.cwd().name == "notebooks":' in cell.source for cell in notebook.cells):
         return notebook
     source = START.replace("import os\n", "import os\nimport sys\n") + MODULES if has_modules else START
+    source += RUNS if any(re.search(r"^\s*%run\b", cell.source, re.MULTILINE) for cell in notebook.cells) else ""
     source += FOLDERS % json.dumps(sorted(folders)) if folders else ""
     cell = {"cell_type": "code", "id": "start-in-root", "metadata": {}, "source": source.rstrip("\n")}
     at = 1 if cells and cells[0].get("cell_type") == "markdown" else 0
@@ -759,7 +778,7 @@ def _starting_in_root(notebook: Notebook, has_modules: bool, folders: Collection
 
 
 def _write_notebook(path: str, document: dict, is_copy: bool) -> None:
-    """Writes the notebook as the project's hooks would leave it: formatted, without outputs, each cell with an id."""
+    """Writes the notebook without outputs, each cell with an id."""
     cells = []
     for number, cell in enumerate(document["cells"], 1):
         new = {**cell, "id": cell.get("id") or f"cell-{number}", "metadata": cell.get("metadata") or {}}
@@ -783,20 +802,29 @@ def _write_notebook(path: str, document: dict, is_copy: bool) -> None:
         "nbformat_minor": max(5, document.get("nbformat_minor") or 0),
     }
     # With sorted keys, as editors write it: `git diff` shows what has changed, and no more.
-    files.write(path, json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
-    _tidy(path)
+    files.edit(path, json.dumps(document, indent=1, ensure_ascii=False, sort_keys=True) + "\n")
 
 
 def _tidy(path: str) -> None:
     """Leaves a notebook or a module as the project's hooks would: they must not change what a run was recorded with."""
-    for tool in (
-        ["ruff", "check", "--quiet", "--fix"],
-        ["ruff", "format", "--quiet"],
-        ["nbstripout", "--keep-id", "--unix-newlines"],
-    ):
-        # What a tool cannot mend, the commit will say; a project may have taken it out.
-        if importlib.util.find_spec(tool[0]) and (path.endswith(".ipynb") or tool[0] == "ruff"):
-            subprocess.run([sys.executable, "-m", *tool, path], capture_output=True)
+    old = Path(path).read_bytes()
+    if (new := _tidied(path, old)) != old:
+        files.edit(path, new.decode())
+
+
+def _tidied(path: str, content: bytes) -> bytes:
+    """What the project's hooks would make of a file of this path (see .pre-commit-config.yaml)."""
+    ruff = ["--quiet", "--force-exclude", "--stdin-filename", path, "-"]
+    tools = [["ruff", "check", "--fix", *ruff], ["ruff", "format", *ruff]]
+    if path.endswith(".ipynb"):
+        tools.insert(0, ["nbstripout", "--keep-id", "--unix-newlines"])
+    for tool in tools:
+        # A project may have taken it out; what it cannot fix, the commit will say.
+        if importlib.util.find_spec(tool[0]):
+            content = (
+                subprocess.run([sys.executable, "-m", *tool], input=content, capture_output=True).stdout or content
+            )
+    return content
 
 
 def _said_copies(copies: dict[Path, str]) -> list[str]:
@@ -817,13 +845,21 @@ def _refuse_unsaved(*written: str) -> None:
     """Refuses to change what git could not bring back; before the first commit there is nothing to bring back."""
     if _git("rev-parse", "--verify", "--quiet", "HEAD") is None:
         return
-    paths = [path for path in written if Path(path).exists()]
-    unsaved = [line[3:] for line in (_git("status", "--porcelain", "--", *paths) or "").splitlines() if line[1] != " "]
+    # One by one: `git status --porcelain` names a path from the repository's root, and quotes what is not ASCII.
+    unsaved = [
+        path for path in written
+        if Path(path).exists() and (_git("status", "--porcelain", "--", path) or "  ")[1] != " "
+    ]  # fmt: skip
     if unsaved:
         raise Refused(
-            f"{', '.join(unsaved)}: changed since git last had it, and this would change it: `git add {' '.join(unsaved)}` "
+            f"{', '.join(unsaved)}: changed since git last had it, and this would change it: `git add {_typed(unsaved)}` "
             "first, so that it can be undone"
         )
+
+
+def _typed(words: Collection[str]) -> str:
+    """The words as they are typed in a command, in any shell: zsh takes `dask[array]` for a pattern."""
+    return " ".join(word if re.fullmatch(r"[\w./:@+-]+", word) else f'"{word}"' for word in words)
 
 
 def _git(*arguments: str) -> str | None:

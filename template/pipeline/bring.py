@@ -17,7 +17,7 @@ from pathlib import Path, PurePosixPath
 from types import MappingProxyType
 
 from pipeline import secret_files
-from pipeline.notebook import Cell, Notebook, bindings, replaced
+from pipeline.notebook import Cell, Notebook, bindings, read, replaced, stands_in_source
 
 INPUTS = "data/external"
 WRITTEN_BESIDE_INPUTS = "data/processed"
@@ -232,7 +232,7 @@ def brought(
 
 
 # Files that tell code where others are; larger ones are data.
-_CONFIGURATION = (".yaml", ".yml", ".json", ".toml", ".ini", ".cfg", ".py")
+_CONFIGURATION = (".yaml", ".yml", ".json", ".toml", ".ini", ".cfg", ".py", ".ipynb")
 _CONFIGURATION_SIZE = 100_000
 
 
@@ -251,17 +251,27 @@ def not_followed(copies: Mapping[Path, str], origin: Path, root: Path) -> Iterat
         if file.suffix not in _CONFIGURATION or file.stat().st_size > _CONFIGURATION_SIZE:
             continue
         named = {}
-        for number, line in enumerate(file.read_text(encoding="utf-8", errors="replace").split("\n"), 1):
+        for where, line in _lines(file):
             for word in re.findall(_WORD, re.sub(r"(^|\s)#.*", "", line)):
                 found = places.find(word) if _EXTENSION.search(word) or "/" in word else None
                 if found and not same(found.source, root / word):
-                    named.setdefault(word, f"`{word}` (line {number})")
+                    named.setdefault(word, f"`{word}` ({where})")
         if named:
             more = ["..."] if len(named) > 3 else []
             yield (
                 f"{place}: names {', '.join([*named.values()][:3] + more)}: paths in it stay as they are: put what is read into "
                 f"{INPUTS}, and write its path from the project's root there"
             )
+
+
+def _lines(file: Path) -> Iterator[tuple[str, str]]:
+    """The lines of a text, each with its place; of a notebook, those of its code."""
+    if file.suffix == ".ipynb":
+        code = (cell for cell in read(file).cells if cell.type == "code")
+        yield from ((f"cell {cell.number}", line) for cell in code for line in cell.source.split("\n"))
+    else:
+        lines = file.read_text(encoding="utf-8", errors="replace").split("\n")
+        yield from ((f"line {number}", line) for number, line in enumerate(lines, 1))
 
 
 @dataclass(frozen=True)
@@ -710,7 +720,7 @@ def _uses(notebook: Notebook) -> Iterator[_Use]:
             if node not in static or parent in static or _is_no_use(node, parent, once):
                 continue
             path, head, head_cell = static[node]
-            if not _stands_in_source(head_cell, head):
+            if not stands_in_source(head_cell, head):
                 continue
             # A file that lies beside the notebook under this very name is meant; what a pattern matches there, perhaps not.
             if _without_pattern(path)[1] and _goes_on_a_path(node, parent):
@@ -746,16 +756,10 @@ def _goes_on_a_path(node: ast.expr, parent: ast.AST | None) -> bool:
     return False
 
 
-def _stands_in_source(cell: Cell, node: ast.expr) -> bool:
-    """Whether the lines of a node are plain Python, so that its place in the tree is its place in the source."""
-    rows = slice(node.lineno - 1, node.end_lineno)
-    return cell.python[0].split("\n")[rows] == cell.source.split("\n")[rows]
-
-
 def _formatted(cell: Cell, node: ast.JoinedStr, flow: "_Flow") -> Iterator[_Use]:
     """`f"images/{name}.png"`: the folder in front can be told, and is replaced by its text."""
     first = node.values[0] if node.values else None
-    if not (isinstance(first, ast.Constant) and "/" in first.value) or not _stands_in_source(cell, node):
+    if not (isinstance(first, ast.Constant) and "/" in first.value) or not stands_in_source(cell, node):
         return
     folder = first.value.rpartition("/")[0]
     source = ast.get_source_segment(cell.source, node) or ""

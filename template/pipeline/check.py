@@ -51,6 +51,7 @@ def main(argv: list[str]) -> int:
     notebooks = _Notebooks()
     findings = dict.fromkeys(mended(wanted, notebooks)) if arguments.fix else {}
     findings |= dict.fromkeys(_findings(wanted, notebooks, arguments.fix, warnings))
+    findings |= dict.fromkeys(clone.changed_by_hooks(LOCK_FILE))
     for line in (*findings, *dict.fromkeys(warnings)):
         print(line)
     return 1 if findings else 0
@@ -225,7 +226,7 @@ def mended(wanted: set[str], notebooks: "_Notebooks | None" = None, own_values: 
     notebooks, tried = _Notebooks() if notebooks is None else notebooks, set()
     while change := next(_changes(wanted, notebooks, tried, own_values), None):
         file, text, done = change
-        files.write(file, text)
+        files.edit(file, text)
         notebooks.pop(file, None)
         yield done
 

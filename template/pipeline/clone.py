@@ -1,11 +1,14 @@
 """What a clone would lack of the pipeline: it has what a stage makes, what DVC tracks and what git tracks.
 
-What is neither lies on this disk alone: all works here, and nothing in any clone.
+What is neither lies on this disk alone: all works here, and nothing in any clone. And what a hook made of a commit, after
+its results were recorded, is stale in each of them.
 """
 
 import bisect
 import contextlib
+import hashlib
 import os
+import re
 import subprocess
 import unicodedata
 from collections.abc import Iterable, Iterator
@@ -14,7 +17,8 @@ from pathlib import Path, PureWindowsPath
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline import files
+from pipeline import code, files, packages
+from pipeline.notebook import NotebookError, parse
 from pipeline.project import PIPELINE_FILE, Project, ProjectError, Stage
 
 
@@ -94,6 +98,36 @@ def left_by_an_experiment() -> Iterator[str]:
         "HEAD: is on no branch: `dvc exp run` was stopped, or is still at work. "
         f'Fix: git switch {typed(branch)} (README.md, "After a stop", says the rest)'
     )
+
+
+def changed_by_hooks(lock_file: str) -> Iterator[str]:
+    """What a hook of this commit made of files, so that they are no longer what dvc.lock recorded; one line each.
+
+    pre-commit puts aside what is not staged: what differs from the index while a commit is made, another hook has changed.
+    A file that was another one before that, too, is a person's own: its stage is to run, now or later.
+    """
+    if not {"PRE_COMMIT", "GIT_INDEX_FILE"} <= os.environ.keys() or not os.path.exists(lock_file):
+        return
+    recorded = {*re.findall(rb"\bmd5: ([0-9a-f]{32})\b", Path(lock_file).read_bytes())}
+    for path in sorted(paths(git("diff", "--name-only", "--diff-filter=M", "--relative", "-z")) or ()):
+        staged, now = git("cat-file", "blob", f":./{path}") or b"", Path(path).read_bytes()
+        # A notebook is recorded by its code, by a stage that runs it itself as it is.
+        for one, other in ((staged, now), (_code(path, staged), _code(path, now))):
+            if _md5(one) in recorded and _md5(other) not in recorded:
+                yield f"{path}: a hook changed what {lock_file} recorded. Fix: run `uv run dvc repro` and commit again"
+                break
+
+
+def _code(path: str, content: bytes) -> bytes:
+    """A notebook's code as its stage `code` writes it; any other file as it is."""
+    with contextlib.suppress(NotebookError, packages.LockError, UnicodeDecodeError):
+        if path.endswith(".ipynb"):
+            return code.text(parse(content.decode(), path)).encode("utf-8", "backslashreplace")
+    return content
+
+
+def _md5(content: bytes) -> bytes:
+    return hashlib.md5(content, usedforsecurity=False).hexdigest().encode()
 
 
 def typed(path: str) -> str:

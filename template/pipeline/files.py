@@ -61,6 +61,17 @@ def _beside(path: Path) -> Iterator[str]:
         raise
 
 
+def edit(path: str | Path, text: str) -> None:
+    """Writes a file that a person edits, too: a symbolic link to a shared folder, perhaps, which stays one.
+
+    What a run makes is written by `write`, which replaces a link: DVC's links lead into its cache.
+
+    Raises:
+        OSError: the file cannot be written; what was there is untouched.
+    """
+    write(os.path.realpath(path) if os.path.islink(path) else path, text)
+
+
 def _replace(source: str, target: Path) -> None:
     """Windows refuses while another program, an indexer perhaps, has the target open: mostly not for long."""
     for pause in (0.05, 0.1, 0.2, 0.5, 1):

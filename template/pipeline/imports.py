@@ -5,11 +5,14 @@ distribution can be told from a module's name only where it is installed; before
 """
 
 import ast
+import copy
+import json
 import os
 import re
+import shlex
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -102,9 +105,10 @@ def needed(notebook: "Notebook", *folders: Path) -> set[str]:
 
 
 def local_files(notebook: "Notebook", folder: Path) -> dict[Path, str]:
-    """The files of the local modules that a notebook in this folder imports, and of those that they import.
+    """The files of the local modules that a notebook in this folder imports, of those that they import, and what it runs.
 
-    Each has its path from the folder in which Python finds the module: the notebook's, or one that it adds to `sys.path`.
+    Each has its path from the folder in which Python finds the module: the notebook's, or one that it adds to `sys.path`. What
+    `%run` names has its path from the notebook's folder; what lies elsewhere, its name.
     """
     _, _, paths = _followed(notebook, folder)
     return {
@@ -165,8 +169,68 @@ def _followed(notebook: "Notebook", *folders: Path) -> tuple[set[str], list[ast.
                 names |= {name} if module not in made else set()
             elif (path := local(place, module)) not in paths:
                 paths[path] = place
-                trees.extend(_trees_of(path))
+                trees.extend(_trees_of(path, type(notebook)))
+        for _, word in _runs(tree):
+            if (path := _run_file(word, *folders)) and path not in paths:
+                # Beside the notebook, as it is in the project; else it would lead out of it.
+                paths[path] = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
+                trees.extend(_trees_of(path, type(notebook)))
     return names, trees, paths
+
+
+def missing_runs(notebook: "Notebook", *folders: Path) -> list[str]:
+    """What `%run` names and is not there, one line each, before anything runs."""
+    made = _made(notebook)
+    return [
+        f"{notebook.place(cell, line)}: `%run {word}`: there is no such file. Fix: put it beside the notebook"
+        for cell in notebook.cells if cell.type == "code" and cell.tree is not None
+        for line, word in _runs(cell.tree)
+        if not re.search(r"[{$]", word) and Path(word).stem not in made and not _run_file(word, *folders)
+    ]  # fmt: skip
+
+
+def with_runs_followed(notebook: "Notebook", folder: Path, places: Mapping[Path, str]) -> "Notebook":
+    """The notebook, which was in this folder, with `%run` of the files at their new places."""
+    document = copy.deepcopy(notebook.document)
+    for cell in notebook.cells:
+        lines = cell.source.split("\n")
+        for line, word in _runs(cell.tree) if cell.type == "code" and cell.tree is not None else ():
+            if place := places.get(_run_file(word, folder)):
+                new = f'"{place}"' if " " in place else place
+                # Not the `run` of `%run run.py`.
+                word = rf"(?<=\s)([\"']?){re.escape(word)}\1(?=\s|$)"
+                lines[line - 1] = re.sub(word, lambda _, new=new: new, lines[line - 1], count=1)
+        if "\n".join(lines) != cell.source:
+            document["cells"][cell.number - 1]["source"] = "\n".join(lines)
+    return type(notebook)(notebook.path, document)
+
+
+def _runs(tree: ast.AST) -> Iterator[tuple[int, str]]:
+    """The lines of `%run FILE` and `%load FILE`, with the file as it is named."""
+    for node in ast.walk(tree):
+        match node:
+            case ast.Call(
+                func=ast.Attribute(attr="run_line_magic"),
+                args=[ast.Constant(value="run" | "load"), ast.Constant(value=text)],
+            ):
+                try:
+                    words = shlex.split(text)
+                except ValueError:  # a lone quote
+                    continue
+                while words and words[0].startswith("-"):
+                    option = words.pop(0)
+                    del words[: option in ("-b", "-l", "-N", "-s", "-T")]  # its value
+                    words = [] if option == "-m" else words  # a module's name
+                if words:
+                    yield node.lineno, words[0]
+
+
+def _run_file(word: str, *folders: Path) -> Path | None:
+    """The file that `%run` finds from one of these folders: it may leave out `.py`."""
+    places = (
+        Path(os.path.normpath(folder / Path(word + end).expanduser())) for folder in folders for end in ("", ".py")
+    )
+    return next((place for place in places if place.is_file()), None)
 
 
 def _made(notebook: "Notebook") -> set[str]:
@@ -220,13 +284,18 @@ def _trees(cell: "Cell") -> list[ast.Module]:
     return [tree for line in lines if (tree := _parsed(line)) is not None]
 
 
-def _trees_of(path: Path) -> list[ast.Module]:
-    """The syntax trees of a module's file, or of all files of a package."""
+def _trees_of(path: Path, kind: "type[Notebook]") -> list[ast.Module]:
+    """The syntax trees of a module's file or a notebook's, or of all files of a package."""
     trees = []
     for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
         try:
+            if file.suffix == ".ipynb":
+                trees += [
+                    tree for cell in kind(file.name, json.loads(file.read_bytes())).cells for tree in _trees(cell)
+                ]
+                continue
             tree = _parsed(file.read_bytes())
-        except OSError:
+        except (OSError, ValueError, LookupError, TypeError, AttributeError):  # not there; no notebook
             continue
         trees.extend([tree] if tree is not None else [])
     return trees

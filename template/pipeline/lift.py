@@ -22,6 +22,7 @@ from pipeline.notebook import (
     in_yaml,
     key_of,
     replaced,
+    stands_in_source,
 )
 
 EMPTY = "# What you want to change between runs, as `name = value`; params.yaml then has the value."
@@ -302,10 +303,15 @@ def _leave_the_command_line(result: Lifted) -> None:
         return
     for cell in _code(notebook):
         raw = notebook.document["cells"][cell.number - 1]
-        for node in [*ast.walk(cell.tree)][::-1]:  # the last first, so that the ones before it stay where they are
+        # The last first, so that the ones before it stay where they are.
+        for node in sorted(_calls(cell), key=lambda call: (call.end_lineno, call.end_col_offset), reverse=True):
             match node:
-                case ast.Call(func=ast.Attribute(attr="parse_args") as method, args=[], keywords=[]):
-                    raw["source"] = replaced(_source(raw), node, f"{ast.unparse(method)}([])")
+                case ast.Call(func=ast.Attribute(attr="parse_args"), args=[], keywords=[]) if stands_in_source(
+                    cell, node
+                ):
+                    raw["source"] = replaced(
+                        _source(raw), node, ast.get_source_segment(_source(raw), node)[:-1] + "[])"
+                    )
                     result.notes.append(
                         f"{notebook.place(cell, node.lineno)}: `parse_args()` would read Jupyter's own arguments: it is "
                         "`parse_args([])` now, which takes the defaults"
@@ -357,12 +363,16 @@ def _keywords(notebook: Notebook):
     for cell in _code(notebook):
         if cell is notebook.parameters_cell or cell.python[0] != cell.source:
             continue
-        for node in ast.walk(cell.tree):
-            if isinstance(node, ast.Call):
-                for keyword in _arguments(node):
-                    value = keyword.value.operand if isinstance(keyword.value, ast.UnaryOp) else keyword.value
-                    if keyword.arg and isinstance(value, ast.Constant) and isinstance(value.value, int | float | str):
-                        yield cell, keyword
+        for node in _calls(cell):
+            for keyword in _arguments(node):
+                value = keyword.value.operand if isinstance(keyword.value, ast.UnaryOp) else keyword.value
+                if keyword.arg and isinstance(value, ast.Constant) and isinstance(value.value, int | float | str):
+                    yield cell, keyword
+
+
+def _calls(cell: Cell) -> list[ast.Call]:
+    """The calls of a cell, the outer ones first: `ast.walk` does not go by their places."""
+    return [node for node in ast.walk(cell.tree) if isinstance(node, ast.Call)]
 
 
 def _arguments(call: ast.Call) -> list[ast.keyword]:

@@ -362,6 +362,12 @@ def replaced(source: str, node: ast.AST, text: str) -> str:
     return (source.encode()[:start] + text.encode() + source.encode()[end:]).decode()
 
 
+def stands_in_source(cell: Cell, node: ast.expr) -> bool:
+    """Whether the lines of a node are plain Python, so that its place in the tree is its place in the source."""
+    rows = slice(node.lineno - 1, node.end_lineno)
+    return cell.python[0].split("\n")[rows] == cell.source.split("\n")[rows]
+
+
 def with_tag_corrected(text: str, notebook: Notebook) -> str:
     """The notebook's text with its misspelt tag (see Notebook.misspelt_tag) mended, every other character as it was."""
     cell, tag = notebook.misspelt_tag()
@@ -473,14 +479,22 @@ def _not_in_yaml(default: object) -> Iterator[object]:
         yield default
 
 
+# What a comment says to a linter, a formatter or a type checker, and what it reminds a person of: neither heads a section.
+_FOR_TOOLS = re.compile(
+    r"(?:noqa|nosec|NOSONAR)\b|(?:pylint|fmt|isort|mypy|pyright|ruff|flake8|pragma)\s*:|type:\s*ignore\b"
+)
+_REMINDER = re.compile(r"(?:todo|fixme|xxx|hack|bug|note|nb)\b", re.IGNORECASE)
+
+
 def _comments(source: str) -> Callable[[ast.stmt], tuple[str, str]]:
     """A function that gives a statement's comment and heading (see Parameter)."""
     behind, alone = {}, {}
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):
             if token.type == tokenize.COMMENT:
-                own_line = not token.line[: token.start[1]].strip()
-                (alone if own_line else behind)[token.start[0]] = token.string.lstrip("#").strip()
+                own_line, text = not token.line[: token.start[1]].strip(), token.string.lstrip("#").strip()
+                if not _FOR_TOOLS.match(text):
+                    (alone if own_line else behind)[token.start[0]] = text
     except (tokenize.TokenError, SyntaxError, ValueError):
         pass
     blank = {number for number, line in enumerate(source.split("\n"), 1) if not line.strip()} | {0}
@@ -488,7 +502,10 @@ def _comments(source: str) -> Callable[[ast.stmt], tuple[str, str]]:
         number: text.lower().replace(" ", "_").replace("-", "_")
         for number, text in alone.items()
         # A heading stands apart from what is above it; a remark on the line below has more words.
-        if number - 1 in blank and number + 1 not in alone and re.fullmatch(r"[^\W\d]\w*([ -]\w+)?", text)
+        if number - 1 in blank
+        and number + 1 not in alone
+        and re.fullmatch(r"[^\W\d]\w*([ -]\w+)?", text)
+        and not _REMINDER.match(text)
     }
 
     def of(statement: ast.stmt) -> tuple[str, str]:

@@ -595,6 +595,27 @@ c.IPKernelApp.exec_lines = [
     "del __import__('sys').modules['debugpy']",
     # A kernel takes note of `exit()` and `quit()`, runs the cells that wait already, and ends with success.
     "get_ipython().ask_exit = __import__('sys').exit",
+    # `%run` finds what lies beside the notebook, too, as it does in Jupyter, which starts there.
+    '''
+def _():
+    import os
+    from IPython.utils.path import get_py_filename as find
+    run, folder = get_ipython().find_line_magic("run"), FOLDER
+
+    def find_beside(name):
+        __tracebackhide__ = True
+        beside = os.path.join(folder, name)
+        is_beside = not os.path.exists(name) and (os.path.exists(beside) or os.path.exists(beside + ".py"))
+        return find(beside if is_beside else name)
+
+    def run_beside(line):
+        __tracebackhide__ = True
+        return run(line, file_finder=find_beside)
+
+    get_ipython().register_magic_function(run_beside, magic_name="run")
+_()
+del _
+''',
 ]
 """
 
@@ -607,7 +628,8 @@ def _start_kernel(run: _Run, folder: str):
 
     ensure_event_loop(prefer_selector_loop=True)  # on Windows, ZeroMQ warns of the usual one
     # In a file, not in the arguments, which a notebook that parses some sees in `sys.argv`.
-    files.write(Path(folder, "profile_default", "ipython_kernel_config.py"), _KERNEL_CONFIG)
+    config = _KERNEL_CONFIG.replace("FOLDER", repr(os.path.abspath(os.path.dirname(run.notebook.path))))
+    files.write(Path(folder, "profile_default", "ipython_kernel_config.py"), config)
     # Without the debugger's `-Xfrozen_modules=off` of the stock kernel: nobody debugs a run, and it starts sooner.
     spec = KernelSpec(
         argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],

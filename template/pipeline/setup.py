@@ -22,6 +22,14 @@ AGAIN = "uv run python -m pipeline setup"
 FIRST_COMMIT_DUE = "pipeline.firstCommitDue"
 
 
+HOOKS = ("pre-commit", "pre-push", "post-checkout")
+"""As .pre-commit-config.yaml has them."""
+CALL_HOOKS = (
+    "test ! -f .pre-commit-config.yaml || uv run pre-commit hook-impl --config=.pre-commit-config.yaml "
+    '--hook-type="$(basename "$0")" --hook-dir="$(dirname "$0")" -- "$@"'
+)
+
+
 class StepFailed(Exception):
     """A step that could not be done; one line that says why and what to type later."""
 
@@ -158,7 +166,30 @@ def _remove_environment() -> None:
     raise StepFailed(f"DVC does not start from {folder}: remove that folder, then {AGAIN}")
 
 
+def _main_worktree() -> "Path | None":
+    """This project in the main worktree of a repository that has several; None if this is the one."""
+    listed = _read("git", "worktree", "list", "--porcelain").partition("\n")[0].removeprefix("worktree ")
+    project = Path(listed, _read("git", "rev-parse", "--show-prefix")) if listed else Path()
+    return project if (project / ".dvc").is_dir() and project.resolve() != Path.cwd().resolve() else None
+
+
+def _cache(main_worktree: Path) -> str:
+    """Has DVC use the main worktree's cache, so that nothing is fetched or computed again."""
+    cache = _read(_uv(), "run", "dvc", "--cd", str(main_worktree), "cache", "dir")
+    own = _read(_uv(), "run", "dvc", "cache", "dir")
+    if not cache or own == cache:
+        return f"{own} is used by all worktrees"
+    config = Path(".dvc/config.local")
+    if config.exists() or any(Path(own, "files", "md5").glob("*")):
+        return f"{own} is this worktree's own. To use the main one's: uv run dvc cache dir --local {_quoted(cache)}"
+    # `dvc cache dir` fails on an umlaut. In the system's encoding, as DVC reads it.
+    config.write_text(f'[cache]\n    dir = "{Path(cache).as_posix()}"\n')
+    return f"uses the main worktree's, {cache}: `dvc gc` needs `--projects` with the other worktree's folder"
+
+
 def _data() -> str:
+    if main_worktree := _main_worktree():
+        print(f"DVC's cache: {_cache(main_worktree)}", flush=True)
     if Path("data/external").is_dir() and not Path("data/external.dvc").exists():
         _uv_run("dvc", "add", "--quiet", "data/external", hint="uv run dvc add data/external")
         return "DVC tracks data/external; git keeps data/external.dvc"
@@ -180,9 +211,53 @@ def _hooks() -> str:
         raise StepFailed(f"there is no git repository: git init, then {AGAIN}")
     if Path(top).resolve() != Path.cwd().resolve():
         return f"git runs the hooks of {top} only: before a commit, type here: uv run python -m pipeline check --fix"
+    if not _read("git", "config", "core.trustctime"):
+        # A run sets access times, which changes ctime: git would read every file again, as if someone had changed them all.
+        _run("git", "config", "core.trustctime", "false", hint=AGAIN)
+    if folder := _read("git", "config", "--type=path", "core.hooksPath"):
+        return _hooks_elsewhere(Path(folder))
+    folder = Path(_read("git", "rev-parse", "--git-path", "hooks"))
+    if _main_worktree() and _is_installed(folder / HOOKS[0]):
+        return "the main worktree's hooks are used here, too"
     # On Windows it would write the hook in another encoding than git's shell reads.
     _uv_run("python", "-X", "utf8", "-m", "pre_commit", "install", hint="uv run pre-commit install", quiet=True)
+    for hook in (folder / name for name in HOOKS):
+        if hook.exists():  # a project may have taken one out
+            _add_path_of_uv(hook)
     return "pre-commit checks each commit; DVC follows git push and git checkout"
+
+
+def _hooks_elsewhere(folder: Path) -> str:
+    """What to do if git runs the hooks of a folder of the person's own, in which pre-commit installs none."""
+    try:
+        if "hook-impl" in (folder / HOOKS[0]).read_text(encoding="utf-8", errors="replace"):
+            return f"git runs the hooks in {folder} (core.hooksPath), which call pre-commit"
+    except OSError:
+        pass  # there is no such hook
+    return (
+        f"git runs the hooks in {folder} (core.hooksPath): none was installed. Fix: in its executable files {', '.join(HOOKS)} "
+        f"add the line: {CALL_HOOKS}"
+    )
+
+
+def _is_installed(hook: Path) -> bool:
+    """Whether pre-commit wrote this hook, for a Python that still exists."""
+    text = hook.read_text(encoding="utf-8", errors="replace") if hook.exists() else ""
+    python = re.search(r"^INSTALL_PYTHON=(.+)$", text, re.MULTILINE)
+    return bool(python) and os.path.exists("".join(shlex.split(python[1])))
+
+
+def _add_path_of_uv(hook: Path) -> None:
+    """Has a hook of pre-commit's find uv if git runs without a terminal's PATH: in an editor started from the desktop."""
+    # Not uv's own word for where it is, which names its version if it comes from Homebrew.
+    folder = os.path.dirname(shutil.which("uv") or _uv())
+    # Git's shell on Windows: `C:/Users` is `/c/Users`.
+    folder = re.sub(r"^([A-Za-z]):", r"/\1", folder.replace("\\", "/")) if os.name == "nt" else folder
+    with hook.open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    # Last, so that everything else is found as before.
+    new = text.replace("# end templated\n", f'# end templated\nPATH="$PATH":{shlex.quote(folder)}\n', 1)
+    hook.write_bytes(new.encode())
 
 
 def _notebook(path: str) -> str:
