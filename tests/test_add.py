@@ -1460,6 +1460,10 @@ def test_what_it_runs_comes_along_or_is_named(tmp_path):
         "x.ipynb: cell 2, line 5: `%run gone.py`: there is no such file. Fix: put it beside the notebook",
         "x.ipynb: cell 2, line 8: `%run up`: there is no such file. Fix: put it beside the notebook",
     ]
+    with pytest.raises(add.Refused, match="conf.py: would be notebooks/conf.py, and so would "):
+        (tmp_path / "conf.py").write_text("")
+        (origin / "conf.py").write_text("")
+        add._modules(parse(untagged("import conf", "%run ../conf.py"), "x.ipynb"), origin)
 
 
 def test_links_stay_links(bare, tmp_path):

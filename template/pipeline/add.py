@@ -687,7 +687,9 @@ def _slug(stem: str) -> str:
 def _modules(notebook: Notebook, folder: Path) -> dict[Path, str]:
     """The files of the modules of the person's own that it imports, and those that it runs, with their places here."""
     modules = {file: f"{FOLDER}/{place}" for file, place in imports.local_files(notebook, folder).items()}
-    for file in modules:
+    for file, place in modules.items():
+        if other := next((each for each in modules if each != file and modules[each] == place), None):
+            raise Refused(f"{file}: would be {place}, and so would {other}. Fix: rename one of the two")
         if file.suffix == ".ipynb":
             read(file)  # a broken one is refused before anything is written
     return modules
