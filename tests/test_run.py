@@ -3,6 +3,8 @@
 import contextlib
 import json
 import os
+import re
+import shlex
 import shutil
 import signal
 import subprocess
@@ -11,7 +13,7 @@ import time
 
 import psutil
 import pytest
-from conftest import KILL, Workspace, notebook
+from conftest import KILL, TEMPLATE, Workspace, notebook, on_path
 from hypothesis import given
 from hypothesis import strategies as st
 from ruamel.yaml import YAML
@@ -574,6 +576,93 @@ def test_stopped_by_a_signal(bare, command, shell, number, expected, request):
     wait(lambda: not processes(str(bare.path)))
     # What ran is there to be looked at.
     assert json.loads(bare.read("outputs/fit.ipynb"))["cells"][0]["execution_count"] == 1
+
+
+def stopped_experiment(bare, order, number) -> None:
+    """An experiment of whose process tree each got a signal, as by the Stop of VS Code."""
+    ready(bare, "1")
+    bare.run("git", "init", "--quiet")
+    bare.run("dvc", "init", "--quiet")
+    bare.write("data/external/a.csv", "1\n")
+    bare.run("dvc", "add", "--quiet", "data/external")
+    bare.run("dvc", "repro", "--quiet")
+    ready(bare, BUSY.format(mark=f"{os.getpid()}.{abs(hash(str(bare.path))) % 10**6}"))
+    bare.run("git", "add", "--all", ".")
+    bare.run("git", "commit", "--quiet", "--message", "start")
+    bare.write("data/external/a.csv", "2\n")  # nobody has saved it
+    with (bare.path / "log").open("w") as log:
+        command = on_path(["dvc", "exp", "run", "-S", "train.steps=2"], bare.environ)
+        process = psutil.Popen(command, cwd=bare.path, env=bare.environ, stdout=log, stderr=log)
+        wait(lambda: (bare.path / "started").exists(), lambda: bare.read("log")[-2000:])
+        tree = [process, *process.children(recursive=True)]
+        for each in order(tree):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                each.send_signal(number)
+        assert not psutil.wait_procs(tree, timeout=60)[1]
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+@pytest.mark.parametrize("order", [reversed, lambda tree: tree[:1]], ids=["dvc last", "dvc alone"])
+def test_an_experiment_that_is_stopped_leaves_its_branch_as_it_was(bare, order):
+    stopped_experiment(bare, order, signal.SIGTERM)
+    assert bare.run("git", "branch", "--show-current").stdout == "main\n"
+    assert bare.run("git", "diff", "--cached", "--name-only").stdout == ""
+    refs = bare.run("git", "for-each-ref", "--format=%(refname:lstrip=3)", "refs/exps/exec").stdout.split()
+    assert refs == ["EXEC_HEAD"]  # as after one that has ended
+    # What it had is there to be looked at, and the way to go on is the usual one.
+    assert "steps: 2" in bare.read("params.yaml")
+    assert json.loads(bare.read("outputs/fit.ipynb"))["cells"][0]["execution_count"] == 1
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_an_experiment_that_is_killed_has_a_way_back(bare):
+    stopped_experiment(bare, list, KILL)
+    assert "HEAD detached" in bare.run("git", "status").stdout
+    lines = (TEMPLATE / "template/README.md.jinja").read_text(encoding="utf-8").partition("### After a stop")[2]
+    blocks = re.findall(r"```\n(.*?)```", lines, re.S)[:2]
+    for line in "".join(blocks).splitlines():
+        bare.run(*shlex.split(line.removeprefix("uv run ")))
+    assert bare.run("git", "branch", "--show-current").stdout == "main\n"
+    assert "EXEC_BASELINE" not in bare.run("git", "for-each-ref", "refs/exps").stdout
+    # The new data stays, and DVC has it since.
+    assert bare.run("git", "status", "--short", "--untracked-files=no").stdout == " M data/external.dvc\n"
+    assert json.loads(bare.read("outputs/fit.ipynb"))["cells"][-1]["source"] == "1"
+    assert bare.read("data/external/a.csv") == "2\n"
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")
+def test_the_folder_of_a_killed_run_is_removed_by_the_next(bare, tmp_path_factory):
+    """That of a run that goes on is not, nor what is not a run's."""
+    folder = tmp_path_factory.mktemp("tmp")
+    bare.environ = bare.environ | {"TMPDIR": str(folder)}
+    mark = f"{os.getpid()}.7"
+    ready(bare, BUSY.format(mark=mark))
+    (folder / "kernel-of-mine").mkdir()
+    (folder / "kernel-of-mine" / "file").touch()
+
+    def left() -> set[str]:
+        return {path.parent.name for path in folder.glob("kernel*/*")}
+
+    first, second = (
+        psutil.Popen(
+            on_path(["python", "-m", "pipeline", *RUN], bare.environ), cwd=bare.path, env=bare.environ,
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
+        )
+        for _ in range(2)
+    )  # fmt: skip
+    wait(lambda: len(processes(f"sleep {mark}")) == 2)
+    assert len(left()) == 3
+    killed = [first, *first.children(recursive=True)]
+    for process in killed:
+        process.kill()
+    psutil.wait_procs(killed)
+    ready(bare, "1")
+    bare.pipeline(*RUN)
+    assert len(left()) == 2
+    assert second.poll() is None
+    second.terminate()
+    second.wait(timeout=60)
+    assert left() == {"kernel-of-mine"}
 
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no such signals")

@@ -7,11 +7,13 @@ import argparse
 import contextlib
 import copy
 import gc
+import glob
 import itertools
 import os
 import posixpath
 import queue
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -20,6 +22,11 @@ import threading
 import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
 
 from pipeline import edits, files, lock, packages, secret_files
 from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read, renewed
@@ -329,13 +336,15 @@ class _Run:
     def execute(self) -> int:
         """Runs all cells, reports what went wrong, and returns the exit code."""
         failure = None
-        with _signals_as_exceptions():
+        with _signals_as_exceptions() as dvc:
             try:
                 self._execute_with_papermill()
             except KeyboardInterrupt as stop:
                 failure = stop
             except Exception as error:  # what it means is read off the notebook: the exception's text is for developers
                 failure = error
+        if failure is not None and dvc:
+            _restore_branch(dvc[0], PATIENCE if isinstance(failure, _Stopped) else 0)
         if self.executed is not None:
             files.write(self.output, _as_text(self.executed))
         code = self._report(failure)
@@ -347,7 +356,7 @@ class _Run:
 
     def _execute_with_papermill(self) -> None:
         with (
-            tempfile.TemporaryDirectory(prefix="kernel", ignore_cleanup_errors=True) as folder,
+            _kernel_folder() as folder,
             self._log_kept(folder),
             contextlib.ExitStack() as until_the_end,
         ):
@@ -531,7 +540,10 @@ def _never(numbers: list[int]) -> str:
 
 @contextlib.contextmanager
 def _signals_as_exceptions():
-    """Within, SIGTERM and the death of DVC raise _Stopped, so that the kernel is ended and the notebook kept."""
+    """Within, SIGTERM and the death of DVC raise _Stopped, so that the kernel is ended and the notebook kept.
+
+    Yields a list that has DVC's process, once it is known, where DVC runs this.
+    """
 
     def stop(number, frame):
         asked.set()
@@ -539,19 +551,20 @@ def _signals_as_exceptions():
 
     def watch():
         # DVC ended by a signal leaves its stage running; nobody would record what it makes.
-        dvc = _dvc_process()
+        if process := _dvc_process():
+            dvc.append(process)
         while not ended.wait(1):
             # Python drops an exception that is raised while a finalizer runs: who did not hear is asked again.
             unheard = asked.is_set() and not ended.wait(PATIENCE)
-            if unheard or (dvc and not _is_alive(dvc) and not asked.is_set()):
+            if unheard or (dvc and not _is_alive(dvc[0]) and not asked.is_set()):
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    old = signal.signal(signal.SIGTERM, stop)
+    dvc, old = [], signal.signal(signal.SIGTERM, stop)
     asked, ended = threading.Event(), threading.Event()
     if os.name == "posix":
         threading.Thread(target=watch, daemon=True).start()
     try:
-        yield
+        yield dvc
     finally:
         ended.set()
         signal.signal(signal.SIGTERM, old)
@@ -580,6 +593,79 @@ def _is_alive(process) -> bool:
     with contextlib.suppress(psutil.NoSuchProcess):
         return process.is_running() and process.status() != psutil.STATUS_ZOMBIE
     return False
+
+
+_RUNNING = "refs/exps/exec/EXEC_BASELINE"
+"""The ref that DVC has while an experiment runs in the workspace, and that stays if DVC is ended."""
+
+
+def _restore_branch(dvc, patience: float) -> None:
+    """Does what DVC does when an experiment ends, and cannot do if it was ended itself: puts HEAD back on its branch.
+
+    While an experiment runs, HEAD is detached, and `HEAD` is to DVC what it was at the start. Files stay as they are.
+
+    Args:
+        dvc: its process.
+        patience: seconds in which DVC may end: the one that stops both may come to it last.
+    """
+    if _git("rev-parse", "--verify", _RUNNING) is None:
+        return
+    until = time.monotonic() + patience
+    while _is_alive(dvc):
+        if time.monotonic() >= until:
+            return  # it will do that itself
+        time.sleep(0.1)
+    head, branch = _git("rev-parse", "HEAD"), _git("rev-parse", "--symbolic-full-name", "@{-1}") or ""
+    if _git("symbolic-ref", "HEAD") is None:
+        if not branch.startswith("refs/heads/") or _git("rev-parse", branch) != head:
+            return  # it was on no branch, or has gone on: a person decides
+        _git("symbolic-ref", "-m", f"dvc: Restore HEAD to '{branch.removeprefix('refs/heads/')}'", "HEAD", branch)
+        _git("reset", "--quiet")
+    for name in ("EXEC_MERGE", "EXEC_BRANCH", "EXEC_BASELINE"):
+        _git("update-ref", "--no-deref", "-d", f"{_RUNNING.rpartition('/')[0]}/{name}")
+
+
+def _git(*command: str) -> str | None:
+    """What git says; None where it fails."""
+    try:
+        return subprocess.run(["git", *command], capture_output=True, text=True, check=True).stdout.strip()
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+@contextlib.contextmanager
+def _kernel_folder() -> Iterator[str]:
+    """A temporary folder. Those that killed runs left behind are removed.
+
+    A run keeps a file in its own locked. The lock ends with the process, also if it is killed, and another user's process, or
+    one of another machine with the same folder for temporary files, holds it just as well.
+    """
+    for path in glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), "kernel*", "in-use")):
+        if _is_left_behind(path):
+            shutil.rmtree(os.path.dirname(path), ignore_errors=True)
+    with tempfile.TemporaryDirectory(prefix="kernel", ignore_cleanup_errors=True) as folder:
+        path = os.path.join(folder, "in-use")
+        with open(path if fcntl is None else f"{path}.new", "wb") as file:
+            if fcntl is not None:
+                with contextlib.suppress(OSError):  # a file system without locks: then nobody removes anything
+                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    os.rename(file.name, path)
+            yield folder
+
+
+def _is_left_behind(path: str) -> bool:
+    """Whether the process that made a folder with this file is gone."""
+    try:
+        if fcntl is None:
+            os.unlink(path)  # Windows refuses it while a process has the file open
+            return True
+        if os.lstat(os.path.dirname(path)).st_uid != os.getuid():
+            return False
+        with open(path, "rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return True
+    except OSError:
+        return False
 
 
 _KERNEL_CONFIG = """\
