@@ -15,7 +15,7 @@ import pytest
 from conftest import TEMPLATE, Workspace, notebook
 from ruamel.yaml import YAML
 
-from pipeline import secret_files
+from pipeline import report, secret_files
 from pipeline.bring import brought
 from pipeline.notebook import parse
 
@@ -318,6 +318,13 @@ def test_a_report_shows_pictures_of_the_pipeline_alone(bare):
     assert page.count("<img") == page.count('src="data:image/png;base64,cGljdHVyZSBvZi') == 2
     assert "<p>Not drawn: <code>link.png</code> leads out of the project</p>" in page
     assert "<script" not in page and "href" not in page and "bm90IHlvdXJz" not in page
+
+
+def test_a_plot_s_template_shows_no_pictures():
+    mark = {"type": "image", "url": "file:///etc/logo.png"}
+    for spec in ({"mark": "image"}, {"layer": [{"mark": "line"}, {"mark": mark}]}, {"spec": {"mark": mark}}):
+        assert report._shows_pictures(spec)
+    assert not report._shows_pictures({"layer": [{"mark": {"type": "line"}}], "data": {"values": [{"a": "image"}]}})
 
 
 def test_ci_gives_keys_to_the_steps_that_need_them():

@@ -167,7 +167,19 @@ def _draw(spec: dict) -> bytes:
     except ModuleNotFoundError:
         command = "uv run --with vl-convert-python python -m pipeline.report"
         raise ReportError(f"there is nothing here that draws plots: {command} {' '.join(sys.argv[1:])}") from None
-    return vl_convert.vegalite_to_png(spec, scale=2)
+    if _shows_pictures(spec):
+        raise ValueError("its template shows pictures of other places")
+    return vl_convert.vegalite_to_png(spec, scale=2, allowed_base_urls=[])
+
+
+def _shows_pictures(spec: object) -> bool:
+    """Whether a plot has marks that are pictures: the drawing library takes them from any file and address."""
+    match spec:
+        case {"mark": "image" | {"type": "image"}}:
+            return True
+        case dict() | list():
+            return any(map(_shows_pictures, spec.values() if isinstance(spec, dict) else spec))
+    return False
 
 
 def _page(title: str, blocks: list[str], pictures: set[str]) -> str:
