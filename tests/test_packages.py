@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 from conftest import TEMPLATE, notebook
+from ruamel.yaml import YAML
 
-from pipeline import code, packages
+from pipeline import add, code, packages
 from pipeline.notebook import parse
 
 # A lock file as uv writes it, of a project with all that makes a difference: extras, groups, systems with other versions,
@@ -348,3 +349,14 @@ def test_a_lock_file_is_read_as_toml(made):
     )
     assert len(many) > 1_000_000 and packages.parse(many) == as_toml(many)
     assert len(packages.parse(many).versions) > 400
+
+
+@pytest.mark.parametrize("stages", ["stages: {}\n", "stages:\n  other:\n    cmd: x\n"])
+def test_add_has_the_code_depend_on_the_lock_file(here, stages):
+    """Where the stage `code` is not of the template's form."""
+    for is_there in (True, False):
+        Path("dvc.yaml").write_text(stages)
+        add._write_code_stage(add._Entry("x", "notebooks/x.ipynb"))
+        deps = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]["code_x"]["deps"]
+        assert deps == ["notebooks/x.ipynb", *(["uv.lock"] if is_there else [])]
+        Path("uv.lock").unlink(missing_ok=True)

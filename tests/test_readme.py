@@ -26,6 +26,7 @@ SECTIONS = [
     "Change the data",
     "Upgrade a package",
     "Compare experiments, and take one over",
+    "After a stop",
     "Many at once, on this machine or a cluster",
     "Share the results",
     "Security",
@@ -200,6 +201,16 @@ def test_each_command(reader, tmp_path, request):
     assert "try-longer" in project.run("git", "branch").stdout
     project.run("git", "reset", "--quiet", "--hard")
     project.run("dvc", "checkout", "--force", "--quiet")
+
+    reader.section = "After a stop"  # test_run.py has a real one
+    project.write("params.yaml", "")
+    project.write("outputs/train.ipynb", "half")
+    project.write("data/external/new.csv", "1")
+    for pattern in ("git checkout", "dvc checkout", "switch", "update-ref", "git status"):
+        said = reader.types(pattern)
+    assert "On branch main" in said and "EPOCHS" in project.read("outputs/train.ipynb")
+    (project.path / "data/external/new.csv").unlink()
+    assert project.run("git", "status", "--porcelain").stdout == ""
 
     reader.section = "Share the results"
     before_that = project.run("git", "rev-parse", "HEAD").stdout.strip()
@@ -441,6 +452,9 @@ def when_something_is_wrong(reader: Reader) -> None:
     project.run("git", "add", "notebooks/more.ipynb")
     reader.types("pipeline add", NOTEBOOK="notebooks/more.ipynb")
     assert "does not declare" not in project.run("dvc", "repro", "--force", "plus").stdout
+
+    words.remove("changed while")  # test_trace.py has a real one
+    reader.types("dvc commit", STAGE="plus")
 
     project.replace("notebooks/more.ipynb", "N: int = 3", "N: int =  3")
     project.run("git", "add", "--all")

@@ -618,7 +618,7 @@ def test_an_experiment_that_is_stopped_leaves_its_branch_as_it_was(bare, order):
 def test_an_experiment_that_is_killed_has_a_way_back(bare):
     stopped_experiment(bare, list, KILL)
     assert "HEAD detached" in bare.run("git", "status").stdout
-    lines = (TEMPLATE / "template/README.md.jinja").read_text(encoding="utf-8").partition("### After a stop")[2]
+    lines = (TEMPLATE / "template/README.md.jinja").read_text(encoding="utf-8").partition("## After a stop")[2]
     blocks = re.findall(r"```\n(.*?)```", lines, re.S)[:2]
     for line in "".join(blocks).splitlines():
         bare.run(*shlex.split(line.removeprefix("uv run ")))
@@ -626,7 +626,7 @@ def test_an_experiment_that_is_killed_has_a_way_back(bare):
     assert "EXEC_BASELINE" not in bare.run("git", "for-each-ref", "refs/exps").stdout
     # The new data stays, and DVC has it since.
     assert bare.run("git", "status", "--short", "--untracked-files=no").stdout == " M data/external.dvc\n"
-    assert json.loads(bare.read("outputs/fit.ipynb"))["cells"][-1]["source"] == "1"
+    assert json.loads(bare.read("outputs/fit.ipynb"))["cells"][-1]["source"] == ["1"]
     assert bare.read("data/external/a.csv") == "2\n"
 
 
