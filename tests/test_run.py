@@ -357,6 +357,13 @@ def test_refused_outside_the_environment(bare):
     )
 
 
+# What follows the message of a cell that failed.
+TO_DEBUG = (
+    "outputs/fit.ipynb: shows what ran, with the stage's values. Fix: open it in your editor, or by "
+    "`uv run --with jupyterlab jupyter lab outputs/fit.ipynb`\n"
+)
+
+
 def ready(bare, *cells):
     """A project whose notebook has these cells below its parameters."""
     bare.write("params.yaml", PARAMS)
@@ -394,7 +401,7 @@ def test_an_exit_is_a_failure(bare, call, said):
     done = bare.pipeline(*RUN, check=False)
     assert done.returncode == 1
     assert done.stdout.endswith(
-        f"notebooks/fit.ipynb: cell 2: called sys.exit({said}): cells 3, 4 never ran: a run must reach the notebook's end\n"
+        f"notebooks/fit.ipynb: cell 2: called sys.exit({said}): cells 3, 4 never ran: a run must reach the notebook's end\n{TO_DEBUG}"
     )
     assert not (bare.path / "after").exists()
 
@@ -404,7 +411,7 @@ def test_an_exit_after_which_cells_ran_names_none(bare):
     bare.write("leaves.py", "import sys\nsys.exit(2)\n")
     ready(bare, "%run leaves.py", "print('after')")
     assert bare.pipeline(*RUN, check=False).stdout == (
-        "after\nnotebooks/fit.ipynb: cell 2: called sys.exit(2): a run must reach the notebook's end\n"
+        f"after\nnotebooks/fit.ipynb: cell 2: called sys.exit(2): a run must reach the notebook's end\n{TO_DEBUG}"
     )
 
 
@@ -414,7 +421,7 @@ def test_a_magic_that_is_not_there_is_a_failure(bare, cells):
     ready(bare, *cells)
     said = "UsageError: Line magic function `%nowhere` not found."
     done = bare.pipeline(*RUN, check=False)
-    assert done.returncode == 1 and done.stdout == f"{said}\nnotebooks/fit.ipynb: cell 2: {said}\n"
+    assert done.returncode == 1 and done.stdout == f"{said}\nnotebooks/fit.ipynb: cell 2: {said}\n{TO_DEBUG}"
 
 
 def test_a_notebook_may_read_arguments_of_a_command(bare):
@@ -495,7 +502,7 @@ def test_equal_runs_give_equal_files(bare):
     assert bare.read("outputs/fit.ipynb") == first
     assert "ipykernel_" not in first and "start_time" not in first
     assert "[<__main__.Own at 0x...>]" in first and "<__main__.Own object at 0x...>\\n" in first
-    assert "<i id=T0_1>T0</i>" in first and "<svg " in first
+    assert "<i id=T_a0000_1>T_a0000</i>" in first and "<svg " in first
 
 
 def test_outputs_stand_as_they_came(bare):
@@ -687,6 +694,7 @@ def test_a_killed_kernel(bare):
     assert done.returncode == 1
     assert done.stdout.endswith(
         "notebooks/fit.ipynb: the kernel died in cell 2: out of memory, or ended by the code: cell 3 never ran\n"
+        + TO_DEBUG
     )
     assert not processes(f"sleep {mark}")
 

@@ -5,7 +5,6 @@ Afterwards it names what the notebook read or wrote and dvc.yaml does not declar
 
 import argparse
 import contextlib
-import copy
 import gc
 import glob
 import itertools
@@ -28,7 +27,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from pipeline import edits, files, lock, packages, secret_files
+from pipeline import drawn, edits, executed, files, lock, packages, secret_files
 from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read, renewed
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
 from pipeline.trace import Trace, by_folder, is_covered, not_covered, outermost
@@ -38,6 +37,9 @@ SAVE_EVERY = 30.0
 
 PATIENCE = 5.0
 """Seconds in which a run that was asked to end does so: a kernel is killed at once."""
+
+PATIENCE_AT_END = 60.0
+"""Seconds in which the notebook's threads and exit handlers end after the last cell."""
 
 # What a stage may depend on without reading it.
 _ENVIRONMENT_FILES = ("pyproject.toml", "uv.lock")
@@ -330,8 +332,21 @@ class _Run:
         """The process group of the kernel."""
         self.kernel_log = ""
         """What the kernel wrote beside its messages: the reason where it could not even start."""
+        self.began = time.time()
         self.saved = time.monotonic()
         self.trace = trace
+        self.client = None
+        """What speaks with the kernel, once it does."""
+        self.cells_of = {}
+        """For each request to execute a cell, by its id: the index of the cell."""
+        self.ending = False
+        """Whether the kernel has been asked to end."""
+        self.endless = False
+        """Whether it did not end by itself after all cells."""
+        self.exit_error = None
+        """The last line of what an exit handler of the notebook raised."""
+        self.drawn = []
+        """What the kernel drew by lot."""
 
     def execute(self) -> int:
         """Runs all cells, reports what went wrong, and returns the exit code."""
@@ -346,8 +361,16 @@ class _Run:
         if failure is not None and dvc:
             _restore_branch(dvc[0], PATIENCE if isinstance(failure, _Stopped) else 0)
         if self.executed is not None:
-            files.write(self.output, _as_text(self.executed))
+            self.executed = self._repeatable()
+            files.write(self.output, executed.as_text(self.executed))
         code = self._report(failure)
+        if code == 1 and self.current is not None:
+            quoted = self.output if re.fullmatch(r"[\w./-]+", self.output) else f'"{self.output}"'
+            print(
+                f"{self.output}: shows what ran, with the stage's values. Fix: open it in your editor, or by "
+                f"`uv run --with jupyterlab jupyter lab {quoted}`",
+                file=sys.stderr,
+            )
         if code and self.kernel_group and hasattr(os, "killpg"):
             # What the notebook started must not outlive a run that failed.
             with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -357,7 +380,7 @@ class _Run:
     def _execute_with_papermill(self) -> None:
         with (
             _kernel_folder() as folder,
-            self._log_kept(folder),
+            self._told(folder),
             contextlib.ExitStack() as until_the_end,
         ):
             # What is imported now stays: to look for garbage among it takes a tenth of this process's time.
@@ -394,7 +417,7 @@ class _Run:
                     run.executed.metadata.papermill.pop("parameters", None)
                     # Papermill saves at each cell's start and end: with large outputs that takes longer than the cells.
                     nb_man.save = lambda **_: run.save_now_and_then()
-                    PapermillNotebookClient(
+                    run.client = PapermillNotebookClient(
                         nb_man,
                         km=kernel,
                         log=logging.getLogger("papermill"),
@@ -407,7 +430,8 @@ class _Run:
                         on_cell_execute=run.note_current,
                         on_cell_error=run.note_error,
                         record_timing=False,
-                    ).execute(cleanup_kc=True)
+                    )
+                    run.client.execute(cleanup_kc=True)
 
             class Translator(PythonTranslator):
                 """Papermill's way to write a value as Python, with keys of mappings that keep their type."""
@@ -424,7 +448,7 @@ class _Run:
 
             gc.enable()
             execute_notebook(
-                nbformat.from_dict(_without_outputs(self.notebook)),
+                nbformat.from_dict(executed.without_outputs(self.notebook)),
                 None,
                 self.values,
                 engine_name="pipeline",
@@ -434,12 +458,15 @@ class _Run:
             )
 
     @contextlib.contextmanager
-    def _log_kept(self, folder: str):
+    def _told(self, folder: str):
+        """Keeps what the kernel left in its folder."""
         try:
             yield
         finally:
             with contextlib.suppress(FileNotFoundError):
                 self.kernel_log = Path(folder, "kernel.log").read_text(encoding="utf-8", errors="replace")
+            with contextlib.suppress(FileNotFoundError):
+                self.drawn = Path(folder, _DRAWN).read_text(encoding="ascii").split()
 
     def note_current(self, cell, cell_index: int) -> None:
         """Remembers which cell runs (a hook of nbclient's)."""
@@ -454,8 +481,46 @@ class _Run:
         """Saves the notebook as far as it got, so that a long run can be looked at."""
         if time.monotonic() - self.saved >= SAVE_EVERY:
             with contextlib.suppress(OSError):  # it is no reason to end the run; the end will say it
-                files.write(self.output, _as_text(self.executed))
+                files.write(self.output, executed.as_text(self._repeatable()))
             self.saved = time.monotonic()
+
+    def note_request(self, message_id: str) -> None:
+        """Remembers which cell a request to execute is of."""
+        self.cells_of[message_id] = self.current
+
+    def hear(self, message: dict) -> None:
+        """Sees each message of the kernel, and takes those that nbclient drops: of a cell whose turn is over.
+
+        A thread prints when it likes, also between two cells and after the last one. What comes when the kernel ends, as from
+        an exit handler, belongs to the last cell.
+        """
+        kind, content = message["msg_type"], message["content"]
+        executed.make_valid(kind, content)
+        index = self.cells_of.get(message["parent_header"].get("msg_id"), self.current if self.ending else None)
+        if index is None or (index == self.current and not self.ending):
+            return
+        if kind in ("stream", "display_data", "update_display_data"):
+            self.client.process_message(message, self.executed.cells[index], index)
+        # Of an exception in an exit handler, Python tells on stderr and nowhere else.
+        if self.ending and kind == "stream" and "Exception ignored in atexit callback" in content["text"]:
+            self.exit_error = content["text"].strip().splitlines()[-1]
+
+    async def listen_to_the_end(self, is_alive) -> None:
+        """Hears what is printed while the kernel ends, until it has, or its time is over."""
+        self.ending, until = True, time.monotonic() + PATIENCE_AT_END
+        outputs = self.client.kc.iopub_channel
+        while (alive := await is_alive()) and time.monotonic() < until:
+            with contextlib.suppress(queue.Empty):
+                await outputs.get_msg(timeout=0.01)
+        self.endless = alive
+        # What it sent last is on its way.
+        with contextlib.suppress(queue.Empty):
+            while not alive:
+                await outputs.get_msg(timeout=0.02)
+
+    def _repeatable(self):
+        numbers = [self._number(index) for index in range(len(self.executed.cells))]
+        return executed.repeatable(self.executed, numbers, self.drawn, self.began, time.time())
 
     def _report(self, failure: BaseException | None) -> int:
         path = self.notebook.path
@@ -485,6 +550,15 @@ class _Run:
                 f"{path}: the kernel died{self._where()}: out of memory, or ended by the code{_never(never_ran)}",
                 file=sys.stderr,
             )
+            return 1
+        if failure is None and (self.endless or self.exit_error):
+            problem = (
+                f"its threads or exit handlers had not ended {PATIENCE_AT_END:.0f} s after its last cell, and were stopped. "
+                "Fix: wait for them in a cell (`thread.join()`), or make the threads daemons"
+                if self.endless
+                else f"an exit handler (`atexit`) failed: {self.exit_error}. Fix: correct or remove it"
+            )
+            print(f"{path}: {problem}", file=sys.stderr)
             return 1
         if failure is not None:
             what = str(failure).strip() or type(failure).__name__
@@ -525,10 +599,10 @@ class _Run:
         return f" in cell {self._number(self.current)}" if self.current is not None else ""
 
     def _number(self, index: int) -> int:
-        """A cell's number in the notebook as the person has it, without the cell that Papermill put in."""
-        ours = [cell for cell in self.executed.cells[:index] if INJECTED_TAG not in cell.metadata.get("tags", [])]
-        own = [cell.number for cell in self.notebook.cells]
-        return own[min(len(ours), len(own) - 1)]
+        """A cell's number: its place in the notebook as the person has it, without the cell that Papermill put in."""
+        # Papermill puts its cell below the one with the parameters, of which it is the continuation.
+        ours = [cell for cell in self.executed.cells[: index + 1] if INJECTED_TAG not in cell.metadata.get("tags", [])]
+        return self.notebook.cells[len(ours) - 1].number
 
 
 def _never(numbers: list[int]) -> str:
@@ -668,9 +742,21 @@ def _is_left_behind(path: str) -> bool:
         return False
 
 
+# What the kernel drew by lot: a file in its folder.
+_DRAWN = "drawn"
 _KERNEL_CONFIG = """\
+import os
+import runpy
 import sys
 
+# Modules beside the notebook can be imported, as in Jupyter, which starts there, and those in the project's root. They come
+# behind the standard library, as IPython has it: a file of one's own may be called random.py.
+names = [os.path.basename(path) for path in sys.path]
+place = next((names.index(name) for name in ("site-packages", "dist-packages") if name in names), 0)
+sys.path[place:place] = [{beside!r}, ""]
+runpy.run_path({code!r})["note_drawn"]({drawn!r})
+# Without it, each picture in SVG has names of its own that are drawn by lot.
+c.InlineBackend.rc = {{"svg.hashsalt": "pipeline"}}
 # Its log, which would tell of the interrupt that begins each shutdown, says nothing about the notebook.
 c.Application.log_level = 50
 # $PYTHONSTARTUP is one person's own.
@@ -686,7 +772,7 @@ c.IPKernelApp.exec_lines = [
 def _():
     import os
     from IPython.utils.path import get_py_filename as find
-    run, folder = get_ipython().find_line_magic("run"), FOLDER
+    run, folder = get_ipython().find_line_magic("run"), {beside!r}
 
     def find_beside(name):
         __tracebackhide__ = True
@@ -702,6 +788,8 @@ def _():
 _()
 del _
 ''',
+    # The last to be called of those that the notebook registers, and before the kernel's own: what they printed is sent.
+    "__import__('atexit').register(lambda sys=__import__('sys'): (sys.stdout.flush(), sys.stderr.flush()))",
 ]
 """
 
@@ -709,16 +797,22 @@ del _
 def _start_kernel(run: _Run, folder: str):
     """The manager of a started kernel of the Python that runs this, whatever kernels this machine has registered."""
     from jupyter_client import AsyncKernelClient, AsyncKernelManager
+    from jupyter_client.channels import AsyncZMQSocketChannel
     from jupyter_client.kernelspec import KernelSpec
     from jupyter_core.utils import ensure_event_loop, run_sync
 
     ensure_event_loop(prefer_selector_loop=True)  # on Windows, ZeroMQ warns of the usual one
     # In a file, not in the arguments, which a notebook that parses some sees in `sys.argv`.
-    config = _KERNEL_CONFIG.replace("FOLDER", repr(os.path.abspath(os.path.dirname(run.notebook.path))))
+    config = _KERNEL_CONFIG.format(
+        beside=Path(os.path.abspath(run.notebook.path)).parent.as_posix(),
+        code=os.path.abspath(drawn.__file__),
+        drawn=os.path.join(folder, _DRAWN),
+    )
     files.write(Path(folder, "profile_default", "ipython_kernel_config.py"), config)
     # Without the debugger's `-Xfrozen_modules=off` of the stock kernel: nobody debugs a run, and it starts sooner.
     spec = KernelSpec(
-        argv=[sys.executable, "-m", "ipykernel_launcher", "-f", "{connection_file}"],
+        # With `-P`, nothing in the working directory is taken for a module of Python's own.
+        argv=[sys.executable, "-P", "-m", "ipykernel_launcher", "-f", "{connection_file}"],
         display_name="Python 3",
         language="python",
         env={
@@ -727,17 +821,28 @@ def _start_kernel(run: _Run, folder: str):
             "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
             # A forgotten `breakpoint()` stops nobody, as in a kernel with the debugger that no editor is attached to.
             "PYTHONBREAKPOINT": "0",
-            # Modules beside the notebook can be imported, as they can in Jupyter, which starts there.
-            "PYTHONPATH": os.pathsep.join(
-                [os.path.abspath(os.path.dirname(run.notebook.path)), *filter(None, [os.environ.get("PYTHONPATH")])]
-            ),
+            # The date that matplotlib writes into PDF, PostScript and SVG.
+            "SOURCE_DATE_EPOCH": os.environ.get("SOURCE_DATE_EPOCH", executed.STILL),
         },
     )
     # Sockets in the file system: no port to lose to a kernel started at the same moment, nothing to encrypt. Windows
     # has none for ZeroMQ, and a path has room for about 100 characters.
     transport = "ipc" if os.name == "posix" and len(folder) < 80 else "tcp"
 
+    class Outputs(AsyncZMQSocketChannel):
+        async def get_msg(self, *args, **kwargs):
+            message = await super().get_msg(*args, **kwargs)
+            run.hear(message)
+            return message
+
     class Client(AsyncKernelClient):
+        iopub_channel_class = Outputs
+
+        def execute(self, *args, **kwargs):
+            message_id = super().execute(*args, **kwargs)
+            run.note_request(message_id)
+            return message_id
+
         async def wait_for_ready(self, timeout=None):
             # Jupyter's own then waits until nothing has come for 0.2 s. What belongs to no cell, nbclient drops itself.
             until = time.monotonic() + timeout
@@ -760,6 +865,7 @@ def _start_kernel(run: _Run, folder: str):
         async def _async_finish_shutdown(self, waittime=None, pollinterval=0.1, restart=False):
             # The kernel, which has been asked to end, takes some 0.1 s: a better use of them than to sleep.
             run.trace.end()
+            await run.listen_to_the_end(self.is_alive)
             await super()._async_finish_shutdown(waittime, pollinterval=0.01, restart=restart)
 
     kernel = Kernel(transport=transport, connection_file=os.path.join(folder, "kernel.json"))
@@ -769,120 +875,6 @@ def _start_kernel(run: _Run, folder: str):
         run_sync(kernel.start_kernel)(**({"stdout": log, "stderr": log} if os.name == "posix" else {}))
     run.kernel_group = kernel.provisioner.pgid
     return kernel
-
-
-def _without_outputs(notebook: Notebook) -> dict:
-    """The notebook as Papermill gets it: with stable ids, without outputs and what an earlier run put in."""
-    document = {key: value for key, value in notebook.document.items() if key != "cells"}
-    document = copy.deepcopy(document) | {"nbformat_minor": max(5, document.get("nbformat_minor") or 0), "cells": []}
-    document.setdefault("metadata", {}).pop("papermill", None)
-    for cell in notebook.cells:
-        raw = notebook.document["cells"][cell.number - 1]
-        metadata = {
-            key: value for key, value in (raw.get("metadata") or {}).items() if key not in ("papermill", "execution")
-        }
-        new = {
-            "id": raw.get("id") or f"cell-{cell.number}",
-            "cell_type": cell.type,
-            "metadata": copy.deepcopy(metadata),
-            "source": cell.source,
-        }
-        if cell.type == "code":
-            new |= {"outputs": [], "execution_count": None}
-        elif "attachments" in raw:
-            new["attachments"] = copy.deepcopy(raw["attachments"])
-        document["cells"].append(new)
-    return document
-
-
-def _as_text(executed) -> str:
-    """The executed notebook as a file that is the same after each equal run: no clock, no random id, nothing of the process."""
-    from nbformat import v4
-
-    document = copy.copy(executed)
-    document.metadata = {key: value for key, value in executed.metadata.items() if key != "papermill"}
-    document.cells = []
-    for cell in executed.cells:
-        cell = copy.copy(cell)
-        cell.metadata = {key: value for key, value in cell.metadata.items() if key != "papermill" and value != []}
-        if INJECTED_TAG in cell.metadata.get("tags", []):
-            cell.id = INJECTED_TAG
-        if "outputs" in cell:
-            cell.outputs = [_without_process(output) for output in _joined(cell.outputs)]
-        document.cells.append(cell)
-    return v4.writes_json(document) + "\n"
-
-
-def _joined(outputs: list) -> Iterator:
-    """A cell's outputs, with one stream of each name where many stand between two other outputs.
-
-    How the kernel cuts and mixes what is printed is chance. (nbclient's own way draws the prints of a whole cell together,
-    away from the figures among them, and takes a minute for a long line.)
-    """
-    from nbformat import v4
-
-    for is_stream, group in itertools.groupby(outputs, lambda output: output.output_type == "stream"):
-        if not is_stream:
-            yield from group
-            continue
-        texts = {"stdout": [], "stderr": []}
-        for output in group:
-            texts.setdefault(output.name, []).append(output.text)
-        for name, parts in texts.items():
-            if parts:
-                lines = map(_overwritten, "".join(parts).split("\n"))
-                yield v4.new_output("stream", name=name, text="\n".join(lines))
-
-
-def _overwritten(line: str) -> str:
-    """A line as a terminal shows it in the end: a progress bar goes back to its start each time."""
-    text = line.rstrip("\r")
-    return text[text.rfind("\r") + 1 :] + "\r" * (text != line)
-
-
-# An object's address in memory; `..` is where a long text of it was cut.
-_ADDRESS = re.compile(r"( at 0|\.\.)x[0-9A-Fa-f]{6,}")
-# What is drawn by lot: the name of a table that pandas has styled, and those of the parts of a picture by matplotlib, which
-# also has a clock.
-_DRAWN = {
-    "text/html": re.compile(r"\bT_[0-9a-f]{5}(?![0-9a-f])"),
-    "image/svg+xml": re.compile(r"\b[mp][0-9a-f]{10}\b|<dc:date>[^<]+"),
-}
-
-
-def _without_process(output):
-    """Without what another process would call otherwise.
-
-    Warnings and tracebacks name a cell by a temporary file, in a folder that is named after the process; an object that says
-    nothing else of itself is shown with its address in memory.
-    """
-    # Windows may call the folder by a short name, which the kernel does not.
-    folders = {tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir())}
-    names = "|".join(re.escape(os.path.join(folder, "ipykernel_")) for folder in folders)
-
-    def shortened(text: str) -> str:
-        return _ADDRESS.sub(r"\1x...", re.sub(rf"(?:{names})\d+[/\\]", "cell-", text))
-
-    output = copy.copy(output)
-    if output.output_type == "stream":
-        output.text = shortened(output.text)
-    elif output.output_type == "error":
-        output.evalue, output.traceback = shortened(output.evalue), [shortened(line) for line in output.traceback]
-    else:
-        output.data = {
-            kind: _numbered(shortened(text), _DRAWN[kind]) if kind in _DRAWN else shortened(text)
-            if kind.startswith("text/") else text
-            for kind, text in output.data.items()
-        }  # fmt: skip
-    return output
-
-
-def _numbered(text: str, drawn: re.Pattern) -> str:
-    """A text with numbers, in their order, for what is drawn by lot."""
-    found = {}
-    return drawn.sub(
-        lambda match: f"{re.match('<dc:date>|.', match[0])[0]}{found.setdefault(match[0], len(found))}", text
-    )
 
 
 def _without_colour(text: str) -> str:
