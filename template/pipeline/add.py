@@ -283,12 +283,8 @@ def _moved_aside(paths: set[str]) -> Iterator[dict[str, Path]]:
     try:
         for number, path in enumerate(sorted(path for path in paths if os.path.lexists(path))):
             moved[path] = folder / str(number)
-            try:
+            with files.naming(path):  # Windows refuses while another program has it open
                 shutil.move(path, moved[path])
-            except OSError as error:  # Windows, while another program has it open
-                raise Refused(
-                    f"{path}: cannot be moved out of the way ({error.strerror}): close what uses it"
-                ) from None
         yield moved
     finally:
         for path, place in moved.items():
@@ -556,11 +552,12 @@ def _modules(notebook: Notebook, folder: Path) -> dict[Path, str]:
 def _is_copy(file: Path, place: Path) -> bool:
     """Whether a module of the project is what a copy of the file would be."""
     beside = place.with_name(f"_{place.stem}_of_another_notebook.py")
-    _copy(file, beside)
-    _tidy(beside.as_posix())
-    same = beside.read_bytes() == place.read_bytes()
-    beside.unlink()
-    return same
+    try:
+        _copy(file, beside)
+        _tidy(beside.as_posix())
+        return beside.read_bytes() == place.read_bytes()
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def _refuse_overwriting(source: Path, copies: dict[Path, str], modules: dict[Path, str]) -> None:
@@ -685,10 +682,8 @@ def _said_copies(copies: dict[Path, str]) -> list[str]:
 
 
 def _copy(source: Path, target: Path) -> None:
-    target.parent.mkdir(parents=True, exist_ok=True)
-    beside = target.with_name(f".{target.name}.part")
-    shutil.copyfile(source, beside)
-    beside.replace(target)
+    with files.replacing(target) as beside:
+        shutil.copyfile(source, beside)
 
 
 def _refuse_unsaved(*written: str) -> None:

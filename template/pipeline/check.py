@@ -6,6 +6,7 @@ Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`, and 
 import argparse
 import contextlib
 import hashlib
+import itertools
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -49,9 +50,15 @@ def main(argv: list[str]) -> int:
         wanted = set()  # they concern every notebook
     warnings = []
     notebooks = _Notebooks()
-    findings = dict.fromkeys(mended(wanted, notebooks)) if arguments.fix else {}
-    findings |= dict.fromkeys(_findings(wanted, notebooks, arguments.fix, warnings))
-    for line in (*findings, *dict.fromkeys(warnings)):
+    findings = {}
+    # Each when it comes: what has been changed is said also if the disk is full then.
+    for line in itertools.chain(
+        mended(wanted, notebooks) if arguments.fix else (), _findings(wanted, notebooks, arguments.fix, warnings)
+    ):
+        if line not in findings:
+            print(line)
+        findings[line] = None
+    for line in dict.fromkeys(warnings):
         print(line)
     return 1 if findings else 0
 

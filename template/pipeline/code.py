@@ -17,7 +17,4 @@ def main(argv: list[str]) -> int:
     except notebook.NotebookError as error:
         print(error, file=sys.stderr)
         return 1
-    except OSError as error:
-        print(f"{arguments.output}: cannot be written: {error.strerror or error}", file=sys.stderr)
-        return 1
     return 0
