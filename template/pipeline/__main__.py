@@ -1,5 +1,6 @@
 """Routes `python -m pipeline VERB ...` to the module of that name."""
 
+import contextlib
 import gc
 import importlib
 import os
@@ -32,14 +33,54 @@ def main(argv: "list[str]") -> int:  # quoted, so that an older Python comes as 
     if verb == "check":
         # It runs at every commit, and ends before there is garbage: looking for some takes half of its time.
         gc.disable()
-    if verb != "setup" and _outside_environment():
-        return _say_outside(f"{sys.executable} is not this project's Python")
+    return _call(verb, rest)
+
+
+def _call(verb: str, arguments: "list[str]") -> int:
+    """Run one verb; a disk, a permission or Ctrl-C that stops it is one line on standard error."""
     try:
-        return importlib.import_module(f"pipeline.{verb}").main(rest)
+        if verb != "setup" and _outside_environment():
+            return _say_outside(f"{sys.executable} is not this project's Python")
+        try:
+            return importlib.import_module(f"pipeline.{verb}").main(arguments)
+        finally:
+            sys.stdout.flush()
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] == "pipeline":
             raise
         return _say_outside(f"{sys.executable} has no `{error.name}`")
+    except KeyboardInterrupt:
+        _say(f"{verb}: stopped by Ctrl-C")
+        return 130
+    except OSError as error:
+        _give_up_output()
+        if isinstance(error, BrokenPipeError):
+            return 141  # as a shell has it: who reads the output has seen enough
+        from pipeline import files
+
+        _say(files.explain(error, verb))
+        return 1
+    except Exception as error:
+        if type(error).__module__ != "sqlite3":
+            raise
+        _say(
+            f"DVC's databases, in .dvc/tmp and DVC's site cache: {error}. Fix: free some space there and make both "
+            "folders writable, then run the command again."
+        )
+        return 1
+
+
+def _give_up_output() -> None:
+    """Python tries at its end to write what is left, and tells of a failure in lines of its own."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def _say(line: str) -> None:
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _outside_environment() -> bool:

@@ -407,12 +407,8 @@ def _moved_aside(paths: set[str]) -> Iterator[dict[str, Path]]:
     try:
         for number, path in enumerate(sorted(path for path in paths if os.path.lexists(path))):
             moved[path] = folder / str(number)
-            try:
+            with files.naming(path):  # Windows refuses while another program has it open
                 shutil.move(path, moved[path])
-            except OSError as error:  # Windows, while another program has it open
-                raise Refused(
-                    f"{path}: cannot be moved out of the way ({error.strerror}): close what uses it"
-                ) from None
         yield moved
     finally:
         for path, place in moved.items():

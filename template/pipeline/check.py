@@ -5,6 +5,7 @@ Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`, and 
 
 import argparse
 import contextlib
+import itertools
 import os
 import re
 from collections.abc import Iterator
@@ -49,10 +50,17 @@ def main(argv: list[str]) -> int:
         wanted = set()  # they concern every notebook
     warnings = []
     notebooks = _Notebooks()
-    findings = dict.fromkeys(mended(wanted, notebooks)) if arguments.fix else {}
-    findings |= dict.fromkeys(_findings(wanted, notebooks, arguments.fix, warnings))
-    findings |= dict.fromkeys(clone.changed_by_hooks(LOCK_FILE))
-    for line in (*findings, *dict.fromkeys(warnings)):
+    findings = {}
+    # Each when it comes: what has been changed is said also if the disk is full then.
+    for line in itertools.chain(
+        mended(wanted, notebooks) if arguments.fix else (),
+        _findings(wanted, notebooks, arguments.fix, warnings),
+        clone.changed_by_hooks(LOCK_FILE),
+    ):
+        if line not in findings:
+            print(line)
+        findings[line] = None
+    for line in dict.fromkeys(warnings):
         print(line)
     return 1 if findings else 0
 

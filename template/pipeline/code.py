@@ -17,9 +17,6 @@ def main(argv: list[str]) -> int:
     except (notebook.NotebookError, packages.LockError) as error:
         print(error, file=sys.stderr)
         return 1
-    except OSError as error:
-        print(f"{arguments.output}: cannot be written: {error.strerror or error}", file=sys.stderr)
-        return 1
     return 0
 
 

@@ -1,10 +1,54 @@
-"""Files that are either old or new, never half written."""
+"""Files that are either old or new, never half written; and what to do about one that cannot be written."""
+
+from __future__ import annotations  # the verb `setup` may run under an older Python than the project does
 
 import contextlib
+import errno
 import os
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+_FIXES = {
+    errno.ENOSPC: "free some space on its disk",
+    errno.EDQUOT: "free some space, your quota is used up",
+    errno.EFBIG: "raise the limit of file sizes (`ulimit -f`)",
+    errno.EMFILE: "raise the limit of open files (`ulimit -n`)",
+    errno.EACCES: "change its permissions or those of its folder",
+    errno.EPERM: "change its permissions or those of its folder",
+    errno.EROFS: "make its file system writable",
+    errno.ENAMETOOLONG: "shorten its name",
+    errno.EPIPE: "keep its output open (`| head` closes it)",
+}
+
+
+def explain(error: OSError, otherwise: str) -> str:
+    """Say what failed, in one line: `path: reason. Fix: imperative.`
+
+    Args:
+        otherwise: stands in the place of a path that the error does not tell.
+    """
+    # Of a copy or a move, the second path is the one that is written.
+    place = str(error.filename2 or error.filename or otherwise)
+    with contextlib.suppress(OSError):  # this folder itself may be gone
+        place = place.removeprefix(os.getcwd() + os.sep)
+    reason = " ".join((error.strerror or str(error) or type(error).__name__).split())
+    fix = _FIXES.get(error.errno, "check this path")
+    if "temporary directory" in reason:  # Python tries each of several, and says why of none
+        fix = "free some space there, or set TMPDIR to another folder"
+    return f"{place}: {reason}. Fix: {fix}, then run the command again."
+
+
+@contextlib.contextmanager
+def naming(path: str | Path) -> Iterator[None]:
+    """Within, an OSError tells this path, not the one beside it that is written first; that of a full disk tells none."""
+    try:
+        yield
+    except OSError as error:
+        told = error.filename2 or error.filename
+        if told and os.path.dirname(told) != os.path.dirname(os.path.abspath(path)):
+            raise
+        raise OSError(error.errno, error.strerror or str(error), str(path)) from None
 
 
 def read(path: str | Path) -> str:
@@ -13,7 +57,8 @@ def read(path: str | Path) -> str:
     Raises:
         OSError, UnicodeDecodeError: it is not there, or no such text.
     """
-    return Path(path).read_bytes().decode("utf-8")
+    with naming(path):
+        return Path(path).read_bytes().decode("utf-8")
 
 
 def write(path: str | Path, text: str) -> None:
@@ -22,43 +67,47 @@ def write(path: str | Path, text: str) -> None:
     Raises:
         OSError: the file cannot be written; what was there is untouched.
     """
-    path = Path(path)
-    with _beside(path) as beside:
-        # JSON may hold half a surrogate pair, which UTF-8 cannot.
-        with open(beside, "w", encoding="utf-8", errors="backslashreplace", newline="\n") as file:
-            file.write(text)
-        # mkstemp's files are private; the new file gets the rights of the old one, or the usual ones.
-        os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+    # JSON may hold half a surrogate pair, which UTF-8 cannot.
+    with replacing(path) as beside, open(beside, "wb") as file:
+        file.write(text.encode("utf-8", "backslashreplace"))
 
 
 def copy(source: str | Path, path: str | Path) -> None:
-    """Copies a file with its mode, beside its place first: what only its owner may read, stays so.
+    """Copies a file with its mode: what only its owner may read, stays so.
 
     Raises:
         OSError: the file cannot be read or written; what was there is untouched.
     """
     import shutil
 
-    with _beside(Path(path)) as beside:
+    with replacing(path) as beside:
         shutil.copyfile(source, beside)
         shutil.copymode(source, beside)
 
 
 @contextlib.contextmanager
-def _beside(path: Path) -> Iterator[str]:
-    """A new file in the folder of `path`, which takes its place at the end; after an error it is gone."""
+def replacing(path: str | Path) -> Iterator[str]:
+    """Yield a place beside a file for its new content, which takes the file's place at the end; else nothing is left of it.
+
+    Raises:
+        OSError: the file cannot be written; what was there is untouched.
+    """
     import tempfile  # a check that changes nothing has no use for it
 
+    path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    # Short: the file's own name may be as long as the file system takes.
-    handle, beside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
-    os.close(handle)
-    try:
-        yield beside
-        _replace(beside, path)
-    except BaseException:
-        Path(beside).unlink(missing_ok=True)
-        raise
+    with naming(path):
+        # Short: the file's own name may be as long as the file system takes.
+        handle, beside = tempfile.mkstemp(prefix=".", suffix=".part", dir=path.parent)
+        os.close(handle)
+        try:
+            # mkstemp's files are private; the new file gets the rights of the old one, or the usual ones.
+            os.chmod(beside, path.stat().st_mode & 0o777 if path.exists() else 0o666 & ~_umask())
+            yield beside
+            _replace(beside, path)
+        except BaseException:
+            Path(beside).unlink(missing_ok=True)
+            raise
 
 
 def edit(path: str | Path, text: str) -> None:

@@ -48,8 +48,6 @@ def experiments(settings: list[str], root: Path, salt: str) -> list[Experiment]:
                 try:
                     copy.write_bytes((root / file).read_bytes())
                     apply_overrides(copy, overrides)
-                except OSError as error:
-                    raise SweepError(f"{file}: {error.strerror}") from None
                 except InvalidArgumentError as error:
                     raise SweepError(_misfit(file, overrides, error)) from None
                 digest.update(file.encode() + b"\0" + copy.read_bytes())

@@ -292,8 +292,6 @@ def read(path: str | Path) -> Notebook:
         text = Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
         raise NotebookError(f"{name}: there is no such file") from None
-    except OSError as error:
-        raise NotebookError(f"{name}: cannot be read: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise NotebookError(f"{name}: is not a notebook: it is not UTF-8 text") from None
     return parse(text, name)

@@ -472,8 +472,6 @@ class Project:
                 raise ProjectError(f"{file}: there is no such file here: run from the project's root") from None
             except UnicodeDecodeError:
                 raise ProjectError(f"{file}: cannot be read, it is not UTF-8 text: save it as UTF-8") from None
-            except OSError as error:
-                raise ProjectError(f"{file}: cannot be read: {error}") from None
             data = _parse(text, file) or {}
             self._files[file] = data
             if file != PIPELINE_FILE:

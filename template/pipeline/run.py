@@ -83,8 +83,8 @@ def main(argv: list[str]) -> int:
         print("\n".join(problems), file=sys.stderr)
         return 1
     for path in stage.outs:
-        # git keeps no empty folders: a fresh clone lacks them. Where one cannot be made, the notebook says why.
-        with contextlib.suppress(OSError):
+        # git keeps no empty folders: a fresh clone lacks them.
+        if "://" not in path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
     code, trace = execute(notebook, given.values, arguments.output, stage.deps)
     if code:
@@ -362,8 +362,18 @@ class _Run:
             _restore_branch(dvc[0], PATIENCE if isinstance(failure, _Stopped) else 0)
         if self.executed is not None:
             self.executed = self._repeatable()
-            files.write(self.output, executed.as_text(self.executed))
         code = self._report(failure)
+        try:
+            if self.executed is not None:
+                files.write(self.output, executed.as_text(self.executed))
+        except OSError:
+            code = 1
+            raise
+        finally:
+            if code and self.kernel_group and hasattr(os, "killpg"):
+                # What the notebook started must not outlive a run that failed.
+                with contextlib.suppress(ProcessLookupError, PermissionError):
+                    os.killpg(self.kernel_group, signal.SIGKILL)
         if code == 1 and self.current is not None:
             quoted = self.output if re.fullmatch(r"[\w./-]+", self.output) else f'"{self.output}"'
             print(
@@ -371,10 +381,6 @@ class _Run:
                 f"`uv run --with jupyterlab jupyter lab {quoted}`",
                 file=sys.stderr,
             )
-        if code and self.kernel_group and hasattr(os, "killpg"):
-            # What the notebook started must not outlive a run that failed.
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(self.kernel_group, signal.SIGKILL)
         return code
 
     def _execute_with_papermill(self) -> None:
@@ -388,7 +394,8 @@ class _Run:
             until_the_end.callback(gc.enable)
             self.trace.watch_kernel(folder)
             # The kernel takes a second to start: meanwhile the files are looked at, and Papermill is imported.
-            kernel = _start_kernel(self, folder)
+            with files.naming(folder):
+                kernel = _start_kernel(self, folder)
             until_the_end.enter_context(self.trace)
 
             import logging
@@ -561,8 +568,9 @@ class _Run:
             print(f"{path}: {problem}", file=sys.stderr)
             return 1
         if failure is not None:
-            what = str(failure).strip() or type(failure).__name__
-            print(f"{path}: cannot be run{self._where()}: {what}", file=sys.stderr)
+            place, what = f"{path}: cannot be run{self._where()}", str(failure).strip() or type(failure).__name__
+            is_fault = isinstance(failure, OSError)
+            print(files.explain(failure, place) if is_fault else f"{place}: {what}", file=sys.stderr)
             if self.current is None:
                 print(self.kernel_log, end="", file=sys.stderr)
             return 1

@@ -351,13 +351,13 @@ def _run(*command: str, hint: str, quiet: bool = False) -> None:
     Raises:
         StepFailed: it failed; the message says what to type later.
     """
-    try:
-        done = subprocess.run(command, env=_environ(), stdout=subprocess.PIPE if quiet else None)
-    except OSError as error:
-        raise StepFailed(f"{command[0]} cannot be started ({error.strerror}); later: {hint}") from None
+    quietly = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
+    done = subprocess.run(command, env=_environ(), encoding="utf-8", errors="replace", **quietly)
     if done.returncode != 0:
         shown = " ".join(Path(command[0]).stem if index == 0 else word for index, word in enumerate(command))
-        raise StepFailed(f"`{shown}` failed; later: {hint}")
+        lines = (done.stdout or "").split("\n")
+        reason = next((f" ({line.strip()})" for line in reversed(lines) if re.search(r"[Ee]rror\b", line)), "")
+        raise StepFailed(f"`{shown}` failed{reason}; later: {hint}")
 
 
 def _succeeds(*command: str, quiet: bool = False) -> bool:

@@ -65,7 +65,7 @@ def _run(arguments: argparse.Namespace) -> int:
     try:
         with Repo() as repo:
             return _Sweep(repo, arguments).run()
-    except (SweepError, DvcException, GitError, OSError) as error:
+    except (SweepError, DvcException, GitError) as error:
         print(" ".join(messages(error)), file=sys.stderr)
         return 1
 
