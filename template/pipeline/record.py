@@ -180,7 +180,7 @@ def _changes(node, content: bytes) -> list[tuple]:
 
 def _replace(text: str, changes: list[tuple]) -> None:
     if changes:
-        files.write(LOCK_FILE, edits.replaced(text, changes))
+        files.edit(LOCK_FILE, edits.replaced(text, changes))
 
 
 def _md5(content: bytes | str) -> str:

@@ -127,7 +127,7 @@ def allow(places: Collection[str]) -> None:
     settings = document.setdefault("tool", tomlkit.table(is_super_table=True)).setdefault("pipeline", tomlkit.table())
     listed = settings.setdefault("allow", tomlkit.array())
     listed.extend(place for place in sorted(places) if place not in listed)
-    files.write(SETTINGS, tomlkit.dumps(document))
+    files.edit(SETTINGS, tomlkit.dumps(document))
 
 
 def main(argv: list[str]) -> int:
