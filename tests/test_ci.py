@@ -461,7 +461,8 @@ def test_both_hosts_take_the_same_steps():
     assert str(github["env"]["PIPELINE_STRICT"]) == gitlab["variables"]["PIPELINE_STRICT"] == "1"
     steps = {step["name"]: step["run"] for step in github["jobs"]["pipeline"]["steps"] if "run" in step}
     same = [steps[name].strip() for name in ("Environment", "Check", "Hooks", "Pipeline")]
-    lines = [line.strip() for line in gitlab["before_script"] + gitlab["script"]]
+    # GitLab has one environment for all steps, and takes the remote's secrets from it.
+    lines = [line.replace("$without_keys ", "").strip() for line in gitlab["before_script"] + gitlab["script"]]
     assert [line for line in lines if line in same] == same
 
 

@@ -206,7 +206,8 @@ RUNS = {
     "no reader": (
         "print(LR)",
         "notebooks/fit.ipynb: cannot be run in cell 2: Broken pipe. "
-        "Fix: keep its output open (`| head` closes it), then run the command again.\n",
+        "Fix: keep its output open (`| head` closes it), then run the command again.\n"
+        "outputs/fit.ipynb: shows what ran, with the stage's values. Fix: ...\n",
     ),
 }
 

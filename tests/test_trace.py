@@ -249,8 +249,9 @@ def test_declared_but_not_touched(bare):
     deps = "deps: [code/fit.py, data/a.csv, data/b.csv, ./uv.lock, images/]"
     stage = STAGE.replace("deps: [notebooks/fit.ipynb, data/a.csv]", deps)
     traced(bare, "open('images/1.png').read()\nNone", stage=stage.replace("out.csv]", "out.csv, processed/two]") + code)
-    for name in ("images/1.png", "images/2.png", "uv.lock"):
+    for name in ("images/1.png", "images/2.png"):
         bare.write(name, "x")
+    bare.write("uv.lock", 'version = 1\n\n[[package]]\nname = "x"\nversion = "1"\nsource = { virtual = "." }\n')
     bare.pipeline("code", "notebooks/fit.ipynb", "code/fit.py")
     done = bare.pipeline(*RUN, "--strict", check=False)
     assert done.returncode == 1

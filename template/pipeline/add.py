@@ -212,8 +212,8 @@ def _all_or_nothing(own: Collection[str], copies: Collection[str]) -> Iterator[N
         for path, content in before.items():
             if path.read_bytes() != content:
                 path.write_bytes(content)
-        for path in new:
-            path.unlink(missing_ok=True)
+        for path in filter(Path.exists, new):  # a read-only disk refuses to remove also what is not there
+            path.unlink()
         for folder in sorted(folders, reverse=True):
             with contextlib.suppress(OSError):  # what else is in it stays
                 folder.rmdir()
@@ -655,7 +655,12 @@ def _write_code_stage(entry: _Entry) -> None:
     if edits.node(text, ("stages", "code", "matrix", "notebook")) is not None and re.fullmatch(
         r"[\w./-]{1,100}", entry.stem
     ):
-        files.edit(PIPELINE_FILE, edits.with_item(text, ("stages", "code", "matrix", "notebook"), entry.stem))
+        text = edits.with_item(text, ("stages", "code", "matrix", "notebook"), entry.stem)
+        deps = edits.node(text, ("stages", "code", "deps"))
+        listed = {Path(each.value).as_posix() for each in getattr(deps, "value", [])}
+        if Path(packages.LOCK_FILE).exists() and packages.LOCK_FILE not in listed:
+            text = edits.with_item(text, ("stages", "code", "deps"), packages.LOCK_FILE)
+        files.edit(PIPELINE_FILE, text)
         return
     name = _free_name(f"code_{entry.name}")
     lock = f"      - {packages.LOCK_FILE}\n" if Path(packages.LOCK_FILE).exists() else ""

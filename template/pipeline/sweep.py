@@ -379,7 +379,7 @@ class _Sweep:
         reason = result["message"]
         if result["status"] == "failed":
             for index, line in enumerate(lines):
-                if re.match(r"\S.*\.ipynb: ", line):
+                if re.match(r"\S.*\.ipynb: (?!shows what ran)", line):
                     source = [each for each in lines[index + 1 : index + 2] if each.startswith("    ")]
                     reason = "\n".join([line, *source])
         log = Path(self.repo.tmp_dir, f"{experiment.name}.log")
