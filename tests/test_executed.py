@@ -254,7 +254,9 @@ def test_an_exit_handler(bare):
     handler = "import atexit\n@atexit.register\ndef leave():\n    print('bye')\n    {}"
     ready(bare, handler.format("open('left', 'w')"))
     assert bare.pipeline(*RUN).stdout.startswith("bye\n") and (bare.path / "left").exists()
-    ready(bare, handler.format("raise ValueError('no')"))
+    # The kernel sends what Python says of it in pieces, here each by itself.
+    pieces = "import sys\nwrite = sys.stderr.write\ndef in_pieces(text):\n    write(text)\n    sys.stderr.flush()\n"
+    ready(bare, pieces + handler.format("sys.stderr.write = in_pieces\n    raise ValueError('no')"))
     done = bare.pipeline(*RUN, check=False)
     assert done.returncode == 1
     assert (
