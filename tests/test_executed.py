@@ -203,22 +203,22 @@ def test_whatever_the_outputs_are_the_notebook_is_written(bare):
 def test_a_cell_has_one_number(bare):
     """In the message, in IPython's traceback and beside the cell: its place in the notebook."""
     ready(
-        bare, {"cell_type": "markdown", "source": "# x"}, "def f(): return 1 / 0",
+        bare, *[{"cell_type": "markdown", "source": "# x"}] * 2, "def f(): return 1 / 0",
         {"source": "f()", "metadata": {"tags": ["raises-exception"]}}, "print(3)\nf()",
     )  # fmt: skip
     done = bare.pipeline(*RUN, check=False)
     assert done.stdout.startswith(
-        "3\nnotebooks/fit.ipynb: cell 5, line 2: ZeroDivisionError: division by zero\n    f()\n"
+        "3\nnotebooks/fit.ipynb: cell 6, line 2: ZeroDivisionError: division by zero\n    f()\n"
     )
-    assert re.findall(r"Cell In\[\d+\], line \d", done.stdout) == ["Cell In[5], line 2", "Cell In[3], line 1"]
+    assert re.findall(r"Cell In\[\d+\], line \d", done.stdout) == ["Cell In[6], line 2", "Cell In[4], line 1"]
     assert done.stdout.endswith(
         "\noutputs/fit.ipynb: shows what ran, with the stage's values. Fix: open it in your editor, or by "
         "`uv run --with jupyterlab jupyter lab outputs/fit.ipynb`\n"
     )
     cells = json.loads(bare.read("outputs/fit.ipynb"))["cells"]
-    assert [cell.get("execution_count") for cell in cells] == [1, 1, None, 3, 4, 5]
-    plain = re.sub(r"\x1b\[[\d;]*m", "", "".join(cells[4]["outputs"][0]["traceback"]))
-    assert re.findall(r"Cell In\[(\d+)\]", plain) == ["4", "3"]
+    assert [cell.get("execution_count") for cell in cells] == [1, 1, None, None, 4, 5, 6]
+    plain = re.sub(r"\x1b\[[\d;]*m", "", "".join(cells[5]["outputs"][0]["traceback"]))
+    assert re.findall(r"Cell In\[(\d+)\]", plain) == ["5", "4"]
 
 
 MINE = ("random", "queue", "copy", "statistics", "json", "re", "logging", "tempfile")
@@ -254,7 +254,9 @@ def test_an_exit_handler(bare):
     handler = "import atexit\n@atexit.register\ndef leave():\n    print('bye')\n    {}"
     ready(bare, handler.format("open('left', 'w')"))
     assert bare.pipeline(*RUN).stdout.startswith("bye\n") and (bare.path / "left").exists()
-    ready(bare, handler.format("raise ValueError('no')"))
+    # The kernel sends what Python says of it in pieces, here each by itself.
+    pieces = "import sys\nwrite = sys.stderr.write\ndef in_pieces(text):\n    write(text)\n    sys.stderr.flush()\n"
+    ready(bare, pieces + handler.format("sys.stderr.write = in_pieces\n    raise ValueError('no')"))
     done = bare.pipeline(*RUN, check=False)
     assert done.returncode == 1
     assert (

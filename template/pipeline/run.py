@@ -308,6 +308,10 @@ def _plain(path: str) -> str:
     return posixpath.normpath(Path(path).as_posix())
 
 
+# Of an exception in an exit handler, Python tells on stderr and nowhere else: this line, the traceback, what was raised.
+_EXIT_ERROR = re.compile(r"Exception ignored in atexit callback.*\n(?:Traceback.*\n|[ \t].*\n)*(.*)")
+
+
 class _Stopped(KeyboardInterrupt):
     """A signal asks the run to end. (asyncio swallows any other exception that a signal raises in its callbacks.)"""
 
@@ -343,8 +347,8 @@ class _Run:
         """Whether the kernel has been asked to end."""
         self.endless = False
         """Whether it did not end by itself after all cells."""
-        self.exit_error = None
-        """The last line of what an exit handler of the notebook raised."""
+        self.last_words = ""
+        """What came on stderr while the kernel ended."""
         self.drawn = []
         """What the kernel drew by lot."""
 
@@ -508,9 +512,9 @@ class _Run:
             return
         if kind in ("stream", "display_data", "update_display_data"):
             self.client.process_message(message, self.executed.cells[index], index)
-        # Of an exception in an exit handler, Python tells on stderr and nowhere else.
-        if self.ending and kind == "stream" and "Exception ignored in atexit callback" in content["text"]:
-            self.exit_error = content["text"].strip().splitlines()[-1]
+        # The kernel may send it in pieces.
+        if self.ending and kind == "stream" and content["name"] == "stderr":
+            self.last_words += content["text"]
 
     async def listen_to_the_end(self, is_alive) -> None:
         """Hears what is printed while the kernel ends, until it has, or its time is over."""
@@ -558,12 +562,13 @@ class _Run:
                 file=sys.stderr,
             )
             return 1
-        if failure is None and (self.endless or self.exit_error):
+        exit_error = _EXIT_ERROR.search(self.last_words)
+        if failure is None and (self.endless or exit_error):
             problem = (
                 f"its threads or exit handlers had not ended {PATIENCE_AT_END:.0f} s after its last cell, and were stopped. "
                 "Fix: wait for them in a cell (`thread.join()`), or make the threads daemons"
                 if self.endless
-                else f"an exit handler (`atexit`) failed: {self.exit_error}. Fix: correct or remove it"
+                else f"an exit handler (`atexit`) failed: {exit_error[1]}. Fix: correct or remove it"
             )
             print(f"{path}: {problem}", file=sys.stderr)
             return 1
