@@ -504,7 +504,9 @@ def test_a_clone_has_data_and_results(render, project, anew, tmp_path, request, 
         shutil.copy2(rendered / name, project.path / name)
     project.environ = anew.environ | store.place | store.environ
     project.run("uv", "lock", "--quiet")
-    project.run("dvc", "repro")  # DVC's part for S3 wants an older python-dateutil, which the notebook uses, too
+    project.run(
+        "uv", "run", "--quiet", "dvc", "repro"
+    )  # DVC's part for S3 wants an older python-dateutil, which the notebook uses, too
     commit(project)
     assert "pushed" in project.run("uv", "run", "--quiet", "dvc", "push").stdout
 
