@@ -5,6 +5,7 @@ A table a kind of fault. To extend one, add a line to it.
 
 import contextlib
 import gc
+import json
 import os
 import re
 import subprocess
@@ -18,6 +19,7 @@ from conftest import notebook, on_path
 # Those of the verbs, too: a person without rights, as whom they are called below, may not read Python's own files.
 from pipeline import __main__ as pipeline
 from pipeline import add, check, code, files, run  # noqa: F401
+from pipeline.project import Project, ProjectError
 
 DVC = """\
 stages:
@@ -261,3 +263,77 @@ def test_ctrl_c_is_one_line(here, call, monkeypatch):
 
     monkeypatch.setattr(files, "write", interrupt)
     assert call(VERBS["code"]) == (130, "code: stopped by Ctrl-C\n")
+
+
+# What a person, or somebody else's file, may write: the file, its text, and the one line.
+STAGE = DVC + "  other:\n    cmd: x\n"
+LAUGHS = "a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n" for old, new in zip("abcdefghi", "bcdefghij", strict=True)
+)
+DIGITS = "[0, 1, 2, 3, 4, 5, 6, 7, 8, 9]"
+YAMLS = {
+    "a mapping in itself": ("params.yaml", "a: &x {b: *x}\n", "its aliases (`*name`) lead back to where they stand."),
+    "a list in itself": ("params.yaml", "a: &x [*x]\n", "its aliases (`*name`) lead back to where they stand."),
+    "lists": ("params.yaml", f"a: {'[' * 3000}{']' * 3000}\n", "is nested too deep to be read."),
+    "mappings": ("dvc.yaml", "".join(f"{' ' * depth}a:\n" for depth in range(2000)), "is nested too deep to be read."),
+    "laughs": ("params.yaml", LAUGHS, "its aliases (`*name`) stand for too many values."),
+    "laughs of stages": ("dvc.yaml", LAUGHS + STAGE, "its aliases (`*name`) stand for too many values."),
+    "a matrix": (
+        "dvc.yaml",
+        "stages:\n  other:\n    cmd: x\n    matrix:\n" + "".join(f"      {axis}: {DIGITS}\n" for axis in "abcdefgh")
+        + DVC.removeprefix("stages:\n"),
+        "stage `other`: matrix: means 100000000 stages, too many for DVC.",
+    ),
+    "vars of vars": ("dvc.yaml", "vars: [{a: '${b}'}, {b: '${a}'}]\n" + STAGE, "vars: DVC fills in no `${...}` here."),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("verb", ["run", "check", "check --fix", "add"])
+@pytest.mark.parametrize("case", YAMLS)
+def test_yaml_that_has_no_end_is_one_line(here, call, case, verb):
+    file, text, said = YAMLS[case]
+    write(here, {file: text})
+    ended, printed = call(VERBS[verb])
+    assert ended == 1 and printed.startswith(f"{file}: {said} Fix: ") and printed.count("\n") == 1, printed
+
+
+# Bodies of a stage: what DVC makes of each is asked, not written down here.
+BODIES = [
+    "cmd: x", "cmd:", "cmd: ''", "cmd: []", "cmd: 3", "deps: [a]", "cmd: x\n    deps:", "cmd: x\n    deps: [null]",
+    "cmd: x\n    deps: [3]", "cmd: x\n    deps: [{a: b}]", "cmd: x\n    deps: {a: b}", "cmd: x\n    outs: [null]",
+    "cmd: x\n    outs: [{a: null}]", "cmd: x\n    outs: [{a: {cache: false}}]", "cmd: x\n    metrics: [3]",
+    "cmd: x\n    plots: [{a: [{x: b}]}]", "cmd: x\n    params: [null]", "cmd: x\n    params: [a, {p.yaml: [b]}]",
+    "cmd: x\n    vars: [3]", "cmd: x\n    wdir:", "cmd: x\n    wdir: 3", "cmd: x\n    frozen: 'yes'", "cmd: x\n    desc: 3",
+    "cmd: x\n    meta: 3", "cmd: x\n    foo: 1", "foreach:\n    do: {cmd: x}", "foreach: [a]", "foreach: {a: 1}\n    do: {cmd: x}",
+    "cmd: x\n    matrix: {a: {b: 1}}", "cmd: x\n    matrix: {a: [b]}",
+]  # fmt: skip
+NAMED = ["a", "'1'", "1", "true", "null"]
+ASK_DVC = """\
+import json, sys
+from dvc.schema import COMPILED_MULTI_STAGE_SCHEMA as check
+from ruamel.yaml import YAML
+from voluptuous import Invalid
+def takes(text):
+    try:
+        check(YAML(typ="safe").load(text))
+        return True
+    except Invalid:
+        return False
+print(json.dumps([takes(text) for text in json.load(sys.stdin)]))
+"""
+
+
+def test_a_stage_is_refused_if_dvc_refuses_it(bare):
+    texts = [f"stages:\n  other:\n    {body}\n" for body in BODIES] + [
+        f"stages:\n  {name}:\n    cmd: x\n" for name in NAMED
+    ]
+    theirs = json.loads(bare.run("python", "-c", ASK_DVC, input=json.dumps(texts), stdin=None).stdout)
+    ours = []
+    for text in texts:
+        bare.write("dvc.yaml", text)
+        try:
+            ours.append(bool([*Project(bare.path).stages()] or True))
+        except ProjectError as error:
+            assert str(error).startswith("dvc.yaml: stage `") and "\n" not in str(error)
+            ours.append(False)
+    assert dict(zip(texts, ours, strict=True)) == dict(zip(texts, theirs, strict=True))

@@ -8,8 +8,10 @@ import contextlib
 import functools
 import itertools
 import json
+import math
 import re
 import shlex
+import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -135,7 +137,7 @@ class Project:
         _list_of(pipeline.get("vars") or [], f"{PIPELINE_FILE}: vars")
         context = self._context(pipeline.get("vars"), {})
         for name, definition in _mapping_of(pipeline.get("stages") or {}, f"{PIPELINE_FILE}: stages").items():
-            definition = _mapping_of(definition, f"{PIPELINE_FILE}: stage `{name}`")
+            _refuse_other_kinds(f"{PIPELINE_FILE}: stage `{name}`", name, definition)
             for full_name, body, own_context in _expand(name, definition, context):
                 where = f"{PIPELINE_FILE}: stage `{full_name}`"
                 cmd = body.get("cmd") or []
@@ -455,6 +457,10 @@ class Project:
                 file, _, keys = entry.partition(":") if not re.match(r"[A-Za-z]:[\\/]", entry) else (entry, "", "")
                 data = self.load(Path(folder, file).as_posix())
                 entry = {key: data[key] for key in keys.split(",") if key in data} if keys else data
+            elif "${" in repr(entry):
+                raise ProjectError(
+                    f"{PIPELINE_FILE}: vars: DVC fills in no `${{...}}` here. Fix: write the value itself"
+                )
             context = _merged(context, _mapping_of(entry, f"{PIPELINE_FILE}: vars"))
         return context
 
@@ -472,7 +478,11 @@ class Project:
                 raise ProjectError(f"{file}: there is no such file here: run from the project's root") from None
             except UnicodeDecodeError:
                 raise ProjectError(f"{file}: cannot be read, it is not UTF-8 text: save it as UTF-8") from None
-            data = _parse(text, file) or {}
+            try:
+                data = _parse(text, file) or {}
+                _refuse_endless(data, text, file)
+            except RecursionError:
+                raise ProjectError(f"{file}: is nested too deep to be read. Fix: use fewer levels") from None
             self._files[file] = data
             if file != PIPELINE_FILE:
                 for keys, value in _leaves(_mapping_of(data, file)):
@@ -575,6 +585,69 @@ def _no_plain_value(place: str, keys: tuple, value: object) -> str:
     if hasattr(value, "isoformat"):
         return f'{place}: `{key}` is an unquoted date, which DVC cannot track: quote it, as in "{value}"'
     return f"{place}: `{key}` is a {type(value).__name__}, which DVC cannot track: quote it"
+
+
+# What DVC takes for a key of a stage, and for each entry if that is a list (`STAGE_DEFINITION` in dvc/schema.py).
+_KINDS = {
+    "cmd": (str, list), "matrix": dict, "wdir": str, "desc": str, "meta": object, "frozen": bool, "always_changed": bool,
+    "vars": list, "deps": list, "params": list, "outs": list, "metrics": list, "plots": list,
+}  # fmt: skip
+_ENTRIES = {
+    "vars": (str, dict),
+    "deps": str,
+    "params": (str, dict),
+    **dict.fromkeys(("outs", "metrics", "plots"), (str, dict)),
+}
+_SAID = {str: "text", list: "a list, one `- name` a line", bool: "true or false", dict: "a mapping of `name: value`"}
+MANY_STAGES = 100_000
+
+
+def _refuse_other_kinds(where: str, name: object, definition: object) -> None:
+    """Refuse what DVC does not take in a stage; values of options are left to DVC."""
+    if not isinstance(name, str) or not name:
+        raise ProjectError(f"{where}: its name is not text. Fix: write it in quotes")
+    body = _mapping_of(definition, where)
+    if {"foreach", "do"} & body.keys():
+        if not isinstance(body.get("foreach"), str | list | dict):
+            raise ProjectError(f"{where}: foreach: must be a list, one `- name` a line")
+        body = _mapping_of(body.get("do"), f"{where}: do")
+    if body.get("cmd") is None:
+        raise ProjectError(f"{where}: has no command. Fix: write one behind `cmd:`")
+    for key, value in body.items():
+        kinds = _KINDS.get(key)
+        if kinds is None:
+            raise ProjectError(f"{where}: DVC knows no key `{key}`. Fix: remove it, or correct its name")
+        if not isinstance(value, kinds) and key != "cmd":
+            raise ProjectError(f"{where}: {key}: must be {_SAID[kinds]}")
+        for entry in value if key in _ENTRIES else ():
+            options = entry.values() if isinstance(entry, dict) and key in ("outs", "metrics", "plots") else ()
+            if (
+                not entry
+                or not isinstance(entry, _ENTRIES[key])
+                or not all(isinstance(each, dict | list) for each in options)
+            ):
+                raise ProjectError(
+                    f"{where}: {key}: {json.dumps(entry, default=str)} cannot stand here. Fix: write a name as text"
+                )
+    for axis, values in (body.get("matrix") or {}).items():
+        if not isinstance(values, str | list):
+            raise ProjectError(f"{where}: matrix: `{axis}`: must be a list, one `- name` a line")
+
+
+def _refuse_endless(data: object, text: str, file: str) -> None:
+    """Refuse what only aliases can make of a text: a value that holds itself, and more values than anything can go through."""
+    left, open_values = max(len(text), 1_000_000), [iter([data])]
+    while open_values:
+        for value in open_values[-1]:
+            left -= 1
+            if left < 0 or len(open_values) > sys.getrecursionlimit():
+                what = "stand for too many values" if left < 0 else "lead back to where they stand"
+                raise ProjectError(f"{file}: its aliases (`*name`) {what}. Fix: write the values themselves")
+            if isinstance(value, dict | list):
+                open_values.append(iter(value.values() if isinstance(value, dict) else value))
+                break
+        else:
+            open_values.pop()
 
 
 def _list_of(value: object, what: str) -> None:
@@ -725,6 +798,8 @@ def _expand(name: str, definition: dict, context: dict) -> Iterator[tuple[str, d
             ]
             for axis, values in axes.items()
         ]
+        if (count := math.prod(map(len, labelled))) > MANY_STAGES:
+            raise ProjectError(f"{where}: matrix: means {count} stages, too many for DVC. Fix: use fewer values")
         for combination in itertools.product(*labelled):
             key = "-".join(label for label, _ in combination)
             pairs.append((key, {"key": key, "item": dict(zip(axes, (value for _, value in combination), strict=True))}))
