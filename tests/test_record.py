@@ -8,7 +8,7 @@ from conftest import Workspace, notebook
 from test_made_project import ran
 from test_packages import UV_LOCK
 
-from pipeline import record
+from pipeline import files, record
 
 # Each result is quickly made of its code file.
 PIPELINE = """\
@@ -127,7 +127,7 @@ NEW = "# uses: pandas 2.3.0\n\n" + OLD
 def test_what_is_the_same_in_another_way(tmp_path, recorded, is_same):
     path = tmp_path / "x.py"
     path.write_bytes(recorded.encode())
-    md5 = record._md5(recorded)
+    md5 = files.md5(recorded)
     assert record._is_same(md5, NEW, str(path), everywhere=False) is is_same
     path.write_bytes(b"another text")
     assert record._is_same(md5, NEW, str(path), everywhere=False) is (recorded == NEW)

@@ -20,7 +20,7 @@ FILES = """
 .vscode/extensions.json .vscode/settings.json README.md data/.gitignore dvc.yaml outputs/.gitignore params.yaml
 pipeline/__init__.py pipeline/__main__.py pipeline/add.py pipeline/bring.py pipeline/check.py
 pipeline/clone.py pipeline/cluster.py pipeline/code.py pipeline/drawn.py pipeline/edits.py pipeline/executed.py
-pipeline/experiment.py pipeline/fetch.py pipeline/files.py
+pipeline/experiment.py pipeline/fetch.py pipeline/files.py pipeline/git.py
 pipeline/grid.py pipeline/imports.py pipeline/lift.py pipeline/lock.py pipeline/notebook.py pipeline/packages.py
 pipeline/project.py pipeline/record.py pipeline/run.py pipeline/secret_files.py pipeline/setup.py pipeline/shell_line.py
 pipeline/sweep.py pipeline/trace.py pipeline/worker.py pyproject.toml

@@ -24,7 +24,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from pipeline import bring, check, code, edits, files, imports, lift, packages, secret_files
+from pipeline import bring, check, code, edits, files, git, imports, lift, packages, secret_files
 from pipeline.notebook import Notebook, NotebookError, as_python_reads, key_of, read
 from pipeline.project import (
     PARAMS_FILE,
@@ -701,7 +701,7 @@ def _uncommitted_modules(notebook: Notebook, folder: Path, root: Path) -> list[s
     paths = [
         file.relative_to(root).as_posix() for file in imports.local_files(notebook, folder) if file.is_relative_to(root)
     ]
-    return [path for path in paths if _git("status", "--porcelain", "--", path)]
+    return [path for path in paths if git.text("status", "--porcelain", "--", path)]
 
 
 def _is_copy(file: Path, place: Path) -> bool:
@@ -846,12 +846,12 @@ def _said_copies(copies: dict[Path, str]) -> list[str]:
 
 def _refuse_unsaved(*written: str) -> None:
     """Refuses to change what git could not bring back; before the first commit there is nothing to bring back."""
-    if _git("rev-parse", "--verify", "--quiet", "HEAD") is None:
+    if git.text("rev-parse", "--verify", "--quiet", "HEAD") is None:
         return
     # One by one: `git status --porcelain` names a path from the repository's root, and quotes what is not ASCII.
     unsaved = [
         path for path in written
-        if Path(path).exists() and (_git("status", "--porcelain", "--", path) or "  ")[1] != " "
+        if Path(path).exists() and (git.text("status", "--porcelain", "--", path) or "  ")[1] != " "
     ]  # fmt: skip
     if unsaved:
         raise Refused(
@@ -863,14 +863,6 @@ def _refuse_unsaved(*written: str) -> None:
 def _typed(words: Collection[str]) -> str:
     """The words as they are typed in a command, in any shell: zsh takes `dask[array]` for a pattern."""
     return " ".join(word if re.fullmatch(r"[\w./:@+-]+", word) else f'"{word}"' for word in words)
-
-
-def _git(*arguments: str) -> str | None:
-    try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, encoding="utf-8", errors="replace")
-    except OSError:
-        return None
-    return done.stdout.rstrip("\n") if done.returncode == 0 else None
 
 
 def _dvc(*arguments: str) -> None:

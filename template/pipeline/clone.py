@@ -6,10 +6,8 @@ its results were recorded, is stale in each of them.
 
 import bisect
 import contextlib
-import hashlib
 import os
 import re
-import subprocess
 import unicodedata
 from collections.abc import Iterable, Iterator
 from pathlib import Path, PureWindowsPath
@@ -17,7 +15,7 @@ from pathlib import Path, PureWindowsPath
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline import code, files, packages
+from pipeline import code, files, git, packages
 from pipeline.notebook import NotebookError, parse
 from pipeline.project import PIPELINE_FILE, Project, ProjectError, Stage
 
@@ -49,7 +47,7 @@ def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) ->
             if not dep.startswith("../") and not made.cover(dep) and not _is_beside_its_dvc_file(dep):
                 suspects.setdefault(dep, stage)
     # The repository's top may lie above.
-    tracked = paths(git("ls-files", "-z", "--", ":/")) if suspects else None
+    tracked = git.paths("ls-files", "-z", "--", ":/") if suspects else None
     if not tracked or PIPELINE_FILE not in tracked:
         return
     suspects = _not_in(_Places(tracked), suspects)
@@ -60,7 +58,7 @@ def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) ->
     suspects = _not_in(elsewhere, suspects)
     # `./`: a colon at the beginning would mean something to git.
     asked = "\0".join(sorted({f"./{each}" for dep in suspects for each in upwards(dep)}))
-    ignored = paths(git("check-ignore", "--no-index", "-z", "--stdin", given=asked)) if suspects else None
+    ignored = git.paths("check-ignore", "--no-index", "-z", "--stdin", given=asked) if suspects else None
     for dep, stage in suspects.items() if ignored is not None else ():
         head = f"{project.place(stage, 'deps')}: stage `{stage.name}`: a clone would lack {dep}, "
         if below := [each for each in upwards(dep) if f"./{each}" in ignored]:
@@ -76,7 +74,7 @@ def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) ->
 def _deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
     """A run that fails leaves no results, and `git commit --all` would delete those that git keeps."""
     gone = {out: stage for stage in stages for out in placed(project, stage, stage.outs) if not os.path.exists(out)}
-    deleted = paths(git("diff", "--cached", "--name-only", "--diff-filter=D", "--relative", "-z")) if gone else None
+    deleted = git.paths("diff", "--cached", "--name-only", "--diff-filter=D", "--relative", "-z") if gone else None
     places = _Places(deleted or ())
     for out, stage in gone.items():
         if places.cover(out):
@@ -88,12 +86,12 @@ def _deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
 
 def left_by_an_experiment() -> Iterator[str]:
     """Where a `dvc exp run` that was killed has left HEAD: on no branch, so that nobody would find the commit again."""
-    if not git("for-each-ref", "--points-at=HEAD", "refs/exps/exec/EXEC_BASELINE"):
+    if not git.output("for-each-ref", "--points-at=HEAD", "refs/exps/exec/EXEC_BASELINE"):
         return  # as at nearly every commit
-    rebases = paths(git("rev-parse", "--git-path", "rebase-merge", "--git-path", "rebase-apply")) or {""}
-    if git("symbolic-ref", "--quiet", "HEAD") or any(map(os.path.exists, next(iter(rebases)).splitlines())):
+    rebases = git.paths("rev-parse", "--git-path", "rebase-merge", "--git-path", "rebase-apply") or {""}
+    if git.output("symbolic-ref", "--quiet", "HEAD") or any(map(os.path.exists, next(iter(rebases)).splitlines())):
         return
-    branch = os.fsdecode(git("rev-parse", "--abbrev-ref", "@{-1}") or b"").strip() or "BRANCH"
+    branch = os.fsdecode(git.output("rev-parse", "--abbrev-ref", "@{-1}") or b"").strip() or "BRANCH"
     yield (
         "HEAD: is on no branch: `dvc exp run` was stopped, or is still at work. "
         f'Fix: git switch {typed(branch)} (README.md, "After a stop", says the rest)'
@@ -108,12 +106,12 @@ def changed_by_hooks(lock_file: str) -> Iterator[str]:
     """
     if not {"PRE_COMMIT", "GIT_INDEX_FILE"} <= os.environ.keys() or not os.path.exists(lock_file):
         return
-    recorded = {*re.findall(rb"\bmd5: ([0-9a-f]{32})\b", Path(lock_file).read_bytes())}
-    for path in sorted(paths(git("diff", "--name-only", "--diff-filter=M", "--relative", "-z")) or ()):
-        staged, now = git("cat-file", "blob", f":./{path}") or b"", Path(path).read_bytes()
+    recorded = {*re.findall(r"\bmd5: ([0-9a-f]{32})\b", files.read(lock_file))}
+    for path in sorted(git.paths("diff", "--name-only", "--diff-filter=M", "--relative", "-z") or ()):
+        staged, now = git.output("cat-file", "blob", f":./{path}") or b"", Path(path).read_bytes()
         # A notebook is recorded by its code, by a stage that runs it itself as it is.
         for one, other in ((staged, now), (_code(path, staged), _code(path, now))):
-            if _md5(one) in recorded and _md5(other) not in recorded:
+            if files.md5(one) in recorded and files.md5(other) not in recorded:
                 yield f"{path}: a hook changed what {lock_file} recorded. Fix: run `uv run dvc repro` and commit again"
                 break
 
@@ -124,10 +122,6 @@ def _code(path: str, content: bytes) -> bytes:
         if path.endswith(".ipynb"):
             return code.text(parse(content.decode(), path)).encode("utf-8", "backslashreplace")
     return content
-
-
-def _md5(content: bytes) -> bytes:
-    return hashlib.md5(content, usedforsecurity=False).hexdigest().encode()
 
 
 def typed(path: str) -> str:
@@ -227,21 +221,3 @@ def _made_elsewhere(tracked: set[str], suspects: Iterable[str]) -> _Places | Non
 
 def _dvc_files(folder: Path) -> list[Path]:
     return [*folder.glob("*.dvc"), *folder.glob(PIPELINE_FILE)]
-
-
-def git(*arguments: str, given: str = "") -> bytes | None:
-    """What git prints; None where there is no git, or no repository."""
-    # By itself git finds the repository of this folder; a hook of a linked worktree is told of a folder above, perhaps.
-    # GIT_INDEX_FILE stays: `git commit --all` has what it commits in an index of its own.
-    environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
-    with contextlib.suppress(OSError):
-        done = subprocess.run(["git", *arguments], input=os.fsencode(given), capture_output=True, env=environment)
-        # check-ignore ends with 1 where it has nothing to say.
-        if done.returncode == 0 or (arguments[0] == "check-ignore" and done.returncode == 1):
-            return done.stdout
-    return None
-
-
-def paths(printed: bytes | None) -> set[str] | None:
-    """The paths that git has printed with `-z`; None where it could not."""
-    return None if printed is None else set(os.fsdecode(printed).split("\0")) - {""}

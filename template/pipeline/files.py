@@ -4,6 +4,7 @@ from __future__ import annotations  # the verb `setup` may run under an older Py
 
 import contextlib
 import errno
+import hashlib
 import os
 import time
 from collections.abc import Iterator
@@ -59,6 +60,12 @@ def read(path: str | Path) -> str:
     """
     with naming(path):
         return Path(path).read_bytes().decode("utf-8")
+
+
+def md5(content: bytes | str) -> str:
+    """The hash that DVC gives to a file with this content; of a text, as `write` writes it."""
+    content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def write(path: str | Path, text: str) -> None:

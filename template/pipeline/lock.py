@@ -1,7 +1,6 @@
 """What dvc.lock says of each stage's last run, and where that is no longer true although DVC or git see no change."""
 
 import functools
-import hashlib
 import json
 import subprocess
 import sys
@@ -11,7 +10,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from pipeline import clone, files
+from pipeline import clone, files, git
 from pipeline.project import Project, ProjectError, Stage
 
 LOCK_FILE = "dvc.lock"
@@ -87,7 +86,7 @@ def _exact(value: object) -> str:
 def committed_from_outside(project: Project, stages: Iterable[Stage]) -> Iterator[str]:
     """The results that git keeps and that are not, as staged, those of the run in dvc.lock, as staged."""
     staged = {}
-    for entry in clone.paths(clone.git("ls-files", "--stage", "-z")) or ():
+    for entry in git.paths("ls-files", "--stage", "-z") or ():
         (mode, content, number), path = entry.partition("\t")[0].split(), entry.partition("\t")[2]
         # Of a link git has the target's name; a file in a merge conflict cannot be committed.
         if number == "0" and mode.startswith("100"):
@@ -122,7 +121,7 @@ def _is_in(path: str, place: str) -> bool:
 
 def _contents(ids: set[str]) -> dict[str, bytes]:
     """The contents of git's objects."""
-    answer, found = clone.git("cat-file", "--batch", given="".join(f"{each}\n" for each in ids)) or b"", {}
+    answer, found = git.output("cat-file", "--batch", given="".join(f"{each}\n" for each in ids)) or b"", {}
     while answer:
         head, _, answer = answer.partition(b"\n")
         name, _, size = head.decode().split()
@@ -137,19 +136,14 @@ def _hashes(place: str, contents: dict[str, bytes]) -> set[str]:
     """
     possible = set()
     for convert in (lambda content: content, lambda content: content.replace(b"\r\n", b"\n").replace(b"\n", b"\r\n")):
-        hashes = {path: md5(convert(content)) for path, content in contents.items()}
+        hashes = {path: files.md5(convert(content)) for path, content in contents.items()}
         if place in hashes:
             possible.add(hashes[place])
         else:
             entries = [{"md5": each, "relpath": path.removeprefix(f"{place}/")} for path, each in hashes.items()]
             entries.sort(key=lambda entry: entry["relpath"])
-            possible.add(f"{md5(json.dumps(entries, sort_keys=True).encode())}.dir")
+            possible.add(f"{files.md5(json.dumps(entries, sort_keys=True).encode())}.dir")
     return possible
-
-
-def md5(content: bytes) -> str:
-    """The hash that DVC gives to a file."""
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def overwritten(stages: Iterable[Stage], records: dict[str, dict]) -> Iterator[str]:

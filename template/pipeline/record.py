@@ -6,7 +6,6 @@ template or another Python wrote it: none of it reruns a stage, neither here nor
 
 import contextlib
 import functools
-import hashlib
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -70,7 +69,7 @@ def renew(stage: Stage, notebook: Notebook, output: str, since: float, fix: bool
     same = "whose code and packages are those of its last run"
     if not fix:
         yield f"{LOCK_FILE}: is behind {notebook.path}, {same}. Fix: python -m pipeline check --fix"
-    elif edits.child(out, "md5").value == _md5(new) and all(dep for _, dep in deps):
+    elif edits.child(out, "md5").value == files.md5(new) and all(dep for _, dep in deps):
         _replace(text, [pair for path, dep in deps for pair in _changes(dep, Path(path).read_bytes())])
         yield f"{LOCK_FILE}: renewed the record of {notebook.path}, {same}"
     elif problem := _commit(stage, output, new, text):
@@ -103,7 +102,7 @@ def _has_changed(path: str, dep, since: float) -> bool:
         return True
     if Path(path).name == packages.LOCK_FILE and status.st_mtime <= since:
         return False
-    return _md5(Path(path).read_bytes()) != edits.child(dep, "md5").value
+    return files.md5(Path(path).read_bytes()) != edits.child(dep, "md5").value
 
 
 def _current(notebook: Notebook, output: str, out, changed: list[str]) -> str:
@@ -119,7 +118,7 @@ def _is_same(recorded: str, new: str, output: str, everywhere: bool) -> bool:
     Args:
         everywhere: look for it in DVC's cache, too.
     """
-    if recorded == _md5(new):
+    if recorded == files.md5(new):
         return True
     text = _text(output, recorded)
     if text is None and everywhere and (repo := _repo()):
@@ -137,7 +136,7 @@ def _text(path: str, md5: str) -> str | None:
         text = files.read(path)
     except (OSError, UnicodeDecodeError):
         return None
-    return text if _md5(text) == md5 else None
+    return text if files.md5(text) == md5 else None
 
 
 def _commit(stage: Stage, output: str, new: str, text: str) -> str | None:
@@ -175,17 +174,12 @@ def _repo():
 
 
 def _changes(node, content: bytes) -> list[tuple]:
-    return [(edits.child(node, "md5"), _md5(content)), (edits.child(node, "size"), str(len(content)))]
+    return [(edits.child(node, "md5"), files.md5(content)), (edits.child(node, "size"), str(len(content)))]
 
 
 def _replace(text: str, changes: list[tuple]) -> None:
     if changes:
         files.edit(LOCK_FILE, edits.replaced(text, changes))
-
-
-def _md5(content: bytes | str) -> str:
-    content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
-    return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 if __name__ == "__main__":

@@ -27,7 +27,7 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from pipeline import drawn, edits, executed, files, lock, packages, secret_files
+from pipeline import drawn, edits, executed, files, git, lock, packages, secret_files
 from pipeline.notebook import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read, renewed
 from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
 from pipeline.trace import Trace, by_folder, is_covered, not_covered, outermost
@@ -695,29 +695,21 @@ def _restore_branch(dvc, patience: float) -> None:
         dvc: its process.
         patience: seconds in which DVC may end: the one that stops both may come to it last.
     """
-    if _git("rev-parse", "--verify", _RUNNING) is None:
+    if git.text("rev-parse", "--verify", _RUNNING) is None:
         return
     until = time.monotonic() + patience
     while _is_alive(dvc):
         if time.monotonic() >= until:
             return  # it will do that itself
         time.sleep(0.1)
-    head, branch = _git("rev-parse", "HEAD"), _git("rev-parse", "--symbolic-full-name", "@{-1}") or ""
-    if _git("symbolic-ref", "HEAD") is None:
-        if not branch.startswith("refs/heads/") or _git("rev-parse", branch) != head:
+    head, branch = git.text("rev-parse", "HEAD"), git.text("rev-parse", "--symbolic-full-name", "@{-1}") or ""
+    if git.text("symbolic-ref", "HEAD") is None:
+        if not branch.startswith("refs/heads/") or git.text("rev-parse", branch) != head:
             return  # it was on no branch, or has gone on: a person decides
-        _git("symbolic-ref", "-m", f"dvc: Restore HEAD to '{branch.removeprefix('refs/heads/')}'", "HEAD", branch)
-        _git("reset", "--quiet")
+        git.text("symbolic-ref", "-m", f"dvc: Restore HEAD to '{branch.removeprefix('refs/heads/')}'", "HEAD", branch)
+        git.text("reset", "--quiet")
     for name in ("EXEC_MERGE", "EXEC_BRANCH", "EXEC_BASELINE"):
-        _git("update-ref", "--no-deref", "-d", f"{_RUNNING.rpartition('/')[0]}/{name}")
-
-
-def _git(*command: str) -> str | None:
-    """What git says; None where it fails."""
-    try:
-        return subprocess.run(["git", *command], capture_output=True, text=True, check=True).stdout.strip()
-    except (OSError, subprocess.CalledProcessError):
-        return None
+        git.text("update-ref", "--no-deref", "-d", f"{_RUNNING.rpartition('/')[0]}/{name}")
 
 
 @contextlib.contextmanager

@@ -10,7 +10,6 @@ import atexit
 import contextlib
 import os
 import random
-import subprocess
 import sys
 import tempfile
 from collections import Counter
@@ -152,13 +151,14 @@ class Trace:
         """
         if not self.noticed or not self._canaries:
             return set()
+        from pipeline import git  # not in the kernel, which loads this module by itself
+
         if self._canaries.keys() == {_git_index()}:
             # git has looked at its index, and read no file that stays as it was committed.
-            return self.noticed & _listed_by_git("diff-files", "--name-only", "--relative", "-z")
+            return self.noticed & (git.paths("diff-files", "--name-only", "--relative", "-z") or set())
         by_dvc = shown()
-        return {path for path in self.noticed if is_covered(path, by_dvc)} | self.noticed & _listed_by_git(
-            "ls-files", "-z"
-        )
+        tracked = git.paths("ls-files", "-z") or set()
+        return {path for path in self.noticed if path in tracked or is_covered(path, by_dvc)}
 
     def listed_beside(self, results: Iterable[str]) -> set[str]:
         """The folders that were listed and hold none of these results."""
@@ -336,14 +336,6 @@ def _git_index() -> str:
         if git.is_dir():
             return Path(os.path.relpath(git / "index")).as_posix()  # as the kernel tells of it
     return ""
-
-
-def _listed_by_git(*command: str) -> set[str]:
-    try:
-        done = subprocess.run(["git", *command], capture_output=True, check=True)
-    except (OSError, subprocess.CalledProcessError):  # no git, or no repository
-        return set()
-    return {*os.fsdecode(done.stdout).split("\0")}
 
 
 def _files(start: str = "") -> Iterator[str]:
