@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -428,7 +429,6 @@ def git_alone(tmp_path, environ) -> dict[str, str]:
 
 def test_hooks_find_uv_where_git_does_not(project, git_alone):
     assert "pre-commit checks each commit" in hooks(project)
-    assert project.run("git", "config", "core.trustctime").stdout == "false\n"
     project.environ = git_alone
     project.write("README.md", "new\n")
     done = project.run("git", "commit", "--all", "--message", "From an editor")
@@ -483,3 +483,18 @@ def test_a_worktree_has_the_cache_and_the_hooks_of_the_main_one(project, tmp_pat
         in side.run("python", "-c", cache).stdout
     )
     assert side.read(".dvc/config.local") == ""
+
+
+def test_git_sees_a_change_of_the_second_in_which_it_wrote_the_file(project):
+    """DVC writes git's index anew, which then takes equal size and second for no change: only ctime tells (core.trustctime)."""
+    path = project.path / "params.yaml"
+    project.run("git", "checkout", "--quiet", "HEAD", "params.yaml")
+    os.utime(path, ns=(path.stat().st_mtime_ns, path.stat().st_mtime_ns // 10**9 * 10**9))
+    project.run("git", "update-index", "-q", "--refresh")
+    before = path.stat().st_mtime_ns
+    project.replace("params.yaml", "epochs: 15", "epochs: 16")
+    time.sleep(1.1)
+    os.utime(path, ns=(0, before))  # as a run does, which notes what is read
+    script = "from dvc.repo import Repo; Repo().scm.add('dvc.yaml')"
+    project.run("python", "-c", script)
+    assert project.run("git", "status", "--porcelain").stdout == " M params.yaml\n"

@@ -211,9 +211,6 @@ def _hooks() -> str:
         raise StepFailed(f"there is no git repository: git init, then {AGAIN}")
     if Path(top).resolve() != Path.cwd().resolve():
         return f"git runs the hooks of {top} only: before a commit, type here: uv run python -m pipeline check --fix"
-    if not _read("git", "config", "core.trustctime"):
-        # A run sets access times, which changes ctime: git would read every file again, as if someone had changed them all.
-        _run("git", "config", "core.trustctime", "false", hint=AGAIN)
     if folder := _read("git", "config", "--type=path", "core.hooksPath"):
         return _hooks_elsewhere(Path(folder))
     folder = Path(_read("git", "rev-parse", "--git-path", "hooks"))
