@@ -40,6 +40,8 @@ from pipeline.project import (
 from pipeline.trace import MANY, by_folder, is_covered, not_covered, outermost
 
 FOLDER = "notebooks"
+PATIENCE = 10.0
+"""Seconds in which another program leaves git's index alone."""
 METRICS = (".json", ".yaml", ".yml", ".toml")
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".bmp")
 SMALL = 100_000
@@ -467,10 +469,11 @@ def _ignore_results(notebook: str, source: Path | None = None) -> None:
     Args:
         source: the notebook that was given, as long as all that was written can be undone.
     """
+    from dulwich.file import FileLocked  # with DVC
     from dvc.exceptions import DvcException
     from dvc.repo import Repo, lock_repo  # heavy
 
-    try:
+    def ignore() -> list[str]:
         with Repo() as repo, lock_repo(repo), repo.scm_context(quiet=True):
             stages = [each for stage in _stages_of(notebook) for each in repo.stage.collect(stage.name)]
             outs = [out.fspath for stage in stages for out in stage.outs if out.use_scm_ignore]
@@ -478,9 +481,21 @@ def _ignore_results(notebook: str, source: Path | None = None) -> None:
             for out in outs if not (tracked and source) else ():
                 Path(out).parent.mkdir(parents=True, exist_ok=True)
                 repo.scm_context.ignore(out)
-    except DvcException as error:
-        said = " ".join(str(error).split())
-        raise Refused(f"{PIPELINE_FILE}: DVC cannot have git ignore the results of {notebook}: {said}") from None
+            return tracked
+
+    until = time.monotonic() + PATIENCE
+    while True:
+        try:
+            tracked = ignore()
+            break
+        except FileLocked:  # for a moment by an editor's `git status`
+            if time.monotonic() > until:
+                problem = "another git is at work, or was killed. Fix: wait for it, or delete this file, then type the same again"
+                raise Refused(f".git/index.lock: {problem}") from None
+            time.sleep(0.1)
+        except DvcException as error:
+            said = " ".join(str(error).split())
+            raise Refused(f"{PIPELINE_FILE}: DVC cannot have git ignore the results of {notebook}: {said}") from None
     if tracked:
         raise Refused(
             f"{notebook}: git tracks results of its stage, which DVC is to keep: `git rm -r --cached {_typed(tracked)}`, "

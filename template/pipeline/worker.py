@@ -34,7 +34,8 @@ NEEDED = ("dvc", "papermill", "ipykernel")
 """What an experiment cannot do without, of what the project's environment has and Dask's own has not."""
 
 _DISK_FULL = re.compile(
-    r"No space left on device|Disk quota exceeded|disk is full|not enough space on the disk", re.IGNORECASE
+    r"No space left on device|Out of diskspace|Disk quota exceeded|disk is full|not enough space on the disk",
+    re.IGNORECASE,
 )
 
 
