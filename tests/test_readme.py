@@ -206,11 +206,12 @@ def test_each_command(reader, tmp_path, request):
     project.write("params.yaml", "")
     project.write("outputs/train.ipynb", "half")
     project.write("data/external/new.csv", "1")
-    for pattern in ("git checkout", "dvc checkout", "switch", "update-ref", "git status"):
+    for pattern in ("git checkout", "dvc checkout", "dvc add", "switch", "update-ref", "git status"):
         said = reader.types(pattern)
     assert "On branch main" in said and "EPOCHS" in project.read("outputs/train.ipynb")
-    (project.path / "data/external/new.csv").unlink()
-    assert project.run("git", "status", "--porcelain").stdout == ""
+    assert project.run("git", "status", "--porcelain").stdout == "M  data/external.dvc\n"
+    project.run("git", "checkout", "--quiet", "HEAD", "data/external.dvc")
+    project.run("dvc", "checkout", "--quiet", "--force")
 
     reader.section = "Share the results"
     before_that = project.run("git", "rev-parse", "HEAD").stdout.strip()
