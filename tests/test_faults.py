@@ -299,7 +299,7 @@ def test_yaml_that_has_no_end_is_one_line(here, call, case, verb):
 
 # Bodies of a stage: what DVC makes of each is asked, not written down here.
 BODIES = [
-    "cmd: x", "cmd:", "cmd: ''", "cmd: []", "cmd: 3", "deps: [a]", "cmd: x\n    deps:", "cmd: x\n    deps: [null]",
+    "cmd: x", "cmd:", "cmd: ''", "cmd: []", "cmd: 3", "deps: [a]", "cmd: x\n    deps: [null]",
     "cmd: x\n    deps: [3]", "cmd: x\n    deps: [{a: b}]", "cmd: x\n    deps: {a: b}", "cmd: x\n    outs: [null]",
     "cmd: x\n    outs: [{a: null}]", "cmd: x\n    outs: [{a: {cache: false}}]", "cmd: x\n    metrics: [3]",
     "cmd: x\n    plots: [{a: [{x: b}]}]", "cmd: x\n    params: [null]", "cmd: x\n    params: [a, {p.yaml: [b]}]",
@@ -337,3 +337,11 @@ def test_a_stage_is_refused_if_dvc_refuses_it(bare):
             assert str(error).startswith("dvc.yaml: stage `") and "\n" not in str(error)
             ours.append(False)
     assert dict(zip(texts, ours, strict=True)) == dict(zip(texts, theirs, strict=True))
+
+
+@pytest.mark.parametrize("key", ["deps", "params", "outs", "metrics", "plots", "vars"])
+def test_a_list_without_an_entry_is_one_line(here, call, key):
+    write(here, {"dvc.yaml": DVC + f"  other:\n    cmd: x\n    {key}:\n"})
+    ended, printed = call("check")
+    line = f"dvc.yaml:15: stage `other`: `{key}:` has no entry. Fix: write one, or remove the line\n"
+    assert (ended, printed) == (1, line)

@@ -27,7 +27,7 @@ from pipeline.notebook import (
     with_tag_corrected,
 )
 from pipeline.packages import LOCK_FILE as PACKAGES_FILE
-from pipeline.project import PARAMS_FILE, PIPELINE_FILE, Cure, Project, ProjectError, Stage
+from pipeline.project import LISTS, PARAMS_FILE, PIPELINE_FILE, Cure, Project, ProjectError, Stage
 
 ANSWERS_FILE = ".copier-answers.yml"
 
@@ -101,6 +101,11 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
         for stage in stages:
             yield from _broken_lines(project, stage, wanted)
+            yield from (
+                f"{project.place(stage, key)}: stage `{stage.keys[1]}`: `{key}:` has no entry. Fix: write one, or remove the line"
+                for key, value in project.definition(stage).items()
+                if value is None and key in LISTS
+            )
             for verb, path, output, arguments in _uses(project, stage):
                 if wanted and path not in wanted:
                     continue

@@ -174,10 +174,7 @@ def _outs(project: Project, stages: Iterable[Stage]) -> Iterator[str]:
 
 def placed(project: Project, stage: Stage, paths: Iterable[str]) -> Iterator[str]:
     """Paths of a stage as seen from the current folder; URLs have no such place."""
-    definition = project.load(PIPELINE_FILE)
-    for key in stage.keys:
-        definition = definition[key]
-    folder = project.root / project.filled(stage, str(definition.get("wdir") or "."))
+    folder = project.root / project.filled(stage, str(project.definition(stage).get("wdir") or "."))
     yield from _from_here(folder, paths)
 
 

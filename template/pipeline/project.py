@@ -523,6 +523,13 @@ class Project:
         """
         return _variable(expression, stage.variables, f"{PIPELINE_FILE}: stage `{stage.name}`")
 
+    def definition(self, stage: Stage) -> dict:
+        """What dvc.yaml says of a stage; of a `foreach` stage, what stands below `do:`."""
+        found = self.load(PIPELINE_FILE)
+        for key in stage.keys:
+            found = found[key]
+        return found
+
     def place(self, stage: Stage, key: str) -> str:
         """`dvc.yaml:12`: the line of a key of a stage; where it has none, of the stage."""
         text = (self.root / PIPELINE_FILE).read_text(encoding="utf-8-sig")
@@ -598,6 +605,7 @@ _ENTRIES = {
     "params": (str, dict),
     **dict.fromkeys(("outs", "metrics", "plots"), (str, dict)),
 }
+LISTS = [key for key, kind in _KINDS.items() if kind is list]
 _SAID = {str: "text", list: "a list, one `- name` a line", bool: "true or false", dict: "a mapping of `name: value`"}
 MANY_STAGES = 100_000
 
@@ -617,6 +625,8 @@ def _refuse_other_kinds(where: str, name: object, definition: object) -> None:
         kinds = _KINDS.get(key)
         if kinds is None:
             raise ProjectError(f"{where}: DVC knows no key `{key}`. Fix: remove it, or correct its name")
+        if value is None and kinds is list:
+            continue  # `check` fills it, or reports it
         if not isinstance(value, kinds) and key != "cmd":
             raise ProjectError(f"{where}: {key}: must be {_SAID[kinds]}")
         for entry in value if key in _ENTRIES else ():
