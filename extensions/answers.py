@@ -81,7 +81,7 @@ def start_problem(start: str, answers_file: PurePath) -> str:
     path = Path(answers_file)
     if not path.is_file() or start == yaml.safe_load(path.read_text("utf-8")).get("start", start):
         return ""
-    return "decided at the copy: `uv run python -m pipeline add NOTEBOOK` adds a stage"
+    return "decided at the copy: `uv run pipeline add NOTEBOOK` adds a stage"
 
 
 def refuse(problem: str, question: str) -> bool:

@@ -14,7 +14,7 @@ def main() -> int:
     environment = Path(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv").absolute()
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if python.exists() and Path("dvc.lock").exists():
-        subprocess.run([python, "-m", "pipeline.record"])
+        subprocess.run([python, "-m", "notebook_pipeline.check.record"])
     return 0
 
 

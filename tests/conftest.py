@@ -51,8 +51,8 @@ class Workspace:
         return done
 
     def pipeline(self, *arguments: str, check: bool = True, **kwargs) -> subprocess.CompletedProcess:
-        """Runs `python -m pipeline ...` with the project's Python."""
-        return self.run("python", "-m", "pipeline", *arguments, check=check, **kwargs)
+        """Runs `pipeline ...` with the project's Python."""
+        return self.run("pipeline", *arguments, check=check, **kwargs)
 
     def write(self, name: str, text: str) -> Path:
         path = self.path / name

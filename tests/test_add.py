@@ -1,4 +1,4 @@
-"""Notebooks as people write them become stages: `python -m pipeline add`, and the two steps before the run."""
+"""Notebooks as people write them become stages: `pipeline add`, and the two steps before the run."""
 
 import ast
 import json
@@ -14,13 +14,13 @@ import pytest
 from conftest import Workspace, notebook, on_path
 from hypothesis import given
 from hypothesis import strategies as st
+from notebook_pipeline.add import command as add
+from notebook_pipeline.add.bring import brought
+from notebook_pipeline.add.lift import lifted
+from notebook_pipeline.notebook import imports
+from notebook_pipeline.notebook.document import NotebookError, parse, read
+from notebook_pipeline.project.project import Project
 from ruamel.yaml import YAML
-
-from pipeline import add, imports
-from pipeline.bring import brought
-from pipeline.lift import lifted
-from pipeline.notebook import NotebookError, parse, read
-from pipeline.project import Project
 
 
 def untagged(*cells: object) -> str:
@@ -764,7 +764,7 @@ def stage(project: Workspace, name: str) -> dict:
 def test_a_project_around_a_notebook(churn):
     log = churn.read(".log")
     assert stage(churn, "Customer_churn") == {
-        "cmd": "python -m pipeline run notebooks/Customer_churn.ipynb outputs/Customer_churn.ipynb",
+        "cmd": "pipeline run notebooks/Customer_churn.ipynb outputs/Customer_churn.ipynb",
         "deps": ["data/external/customers.csv", "notebooks/helpers.py", "outputs/code/Customer_churn.py"],
         "params": ["train"],
         "outs": ["model.pkl", "outputs/Customer_churn.ipynb"],
@@ -967,8 +967,8 @@ BROKEN = {
         untagged("N = 1", "open('text/one.txt').read()", "print(N))"),
         ["notebooks/syntax.ipynb: cell 4, line 1: SyntaxError: unmatched ')'",
          "notebooks/syntax.ipynb: the run failed; stage `syntax` in dvc.yaml has what it touched until then: mend the notebook, "
-         "`git add --all .`, then: uv run python -m pipeline add notebooks/syntax.ipynb",
-         "syntax.ipynb` failed; later: uv run python -m pipeline add notebooks/syntax.ipynb"],
+         "`git add --all .`, then: uv run pipeline add notebooks/syntax.ipynb",
+         "syntax.ipynb` failed; later: uv run pipeline add notebooks/syntax.ipynb"],
         ["data/external/text/one.txt"], ("print(N))", "print(N)"),
     ),
     "missing": (
@@ -1076,7 +1076,7 @@ FAILURES = {
     "theirs": (
         untagged("open('history.csv', 'w').write('x')"),
         "theirs.ipynb: writes history.csv, a result of stage `Customer_churn`: give the file another name there, "
-        "`git add --all .`, then: uv run python -m pipeline add ",
+        "`git add --all .`, then: uv run pipeline add ",
     ),
     "near": (
         untagged("open('far/a.csv')"), "data/external/far_a.csv is there already, and another file: rename the one that near.ipynb reads first\n",
@@ -1146,7 +1146,7 @@ def test_results_whose_names_another_run_changes(project, tmp_path):
         assert (
             f"notebooks/deep.ipynb: writes {path}, which has the value of `{name}` in its name, and the stage fails where that is "
             "another: give it one name, DVC keeps that of each run; or write it to outputs/deep/, and dvc.yaml lists the folder; "
-            "then `git add --all .`, then: uv run python -m pipeline add notebooks/deep.ipynb\n"
+            "then `git add --all .`, then: uv run pipeline add notebooks/deep.ipynb\n"
         ) in said
     assert "note_v2" not in said.partition("dvc.yaml: added stage")[0]
     outs = [
@@ -1254,7 +1254,7 @@ def test_what_is_said_of_a_run_that_failed_works(project, tmp_path):
     done = project.pipeline("add", str(tmp_path / "early.ipynb"), check=False)
     assert done.returncode == add.INCOMPLETE and done.stdout.endswith(
         "notebooks/early.ipynb: the run failed; stage `early` in dvc.yaml has what it touched until then: mend the notebook, "
-        "`git add --all .`, then: uv run python -m pipeline add notebooks/early.ipynb\n"
+        "`git add --all .`, then: uv run pipeline add notebooks/early.ipynb\n"
     )
     assert project.read("late.csv") == "mine"
     # Before the run has been seen, what the code tells; then what it did.
@@ -1282,7 +1282,7 @@ def test_a_result_that_git_tracks(project, tmp_path):
     done = project.pipeline("add", str(tmp_path / "kept.ipynb"), check=False)
     assert done.returncode == 1 and done.stdout.splitlines()[-1] == (
         "notebooks/kept.ipynb: git tracks results of its stage, which DVC is to keep: `git rm -r --cached kept.csv`, "
-        f"then: uv run python -m pipeline add {tmp_path}/kept.ipynb"
+        f"then: uv run pipeline add {tmp_path}/kept.ipynb"
     )
     assert project.read("kept.csv") == "mine" and project.run("git", "status", "--porcelain").stdout == "A  kept.csv\n"
     project.run("git", "rm", "-r", "--cached", "kept.csv")

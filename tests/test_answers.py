@@ -83,7 +83,7 @@ def test_a_project_stays_as_it_is(render, place, verb):
     project.run("git", "commit", "--quiet", "--message", "work")
     refused = {
         "ci=jenkins": f"ci: {WRONG['ci'][2]}",
-        "start=stages": "start: decided at the copy: `uv run python -m pipeline add NOTEBOOK` adds a stage",
+        "start=stages": "start: decided at the copy: `uv run pipeline add NOTEBOOK` adds a stage",
         "project_name=": f"project_name: {WRONG['project_name'][2]}",
         "remote=gs": "remote_url: no URL is given: type gs://BUCKET/PATH, or add `-d remote_url=...` to the command",
         "project=x": UNKNOWN,

@@ -18,11 +18,11 @@ stages:
   code:
     matrix:
       notebook: [n]
-    cmd: python -m pipeline code notebooks/${item.notebook}.ipynb outputs/code/${item.notebook}.py
+    cmd: pipeline code notebooks/${item.notebook}.ipynb outputs/code/${item.notebook}.py
     deps: ['notebooks/${item.notebook}.ipynb']
     outs: ['outputs/code/${item.notebook}.py']
   run_notebook:
-    cmd: python -m pipeline run notebooks/n.ipynb outputs/n.ipynb
+    cmd: pipeline run notebooks/n.ipynb outputs/n.ipynb
     deps: [outputs/code/n.py]
     params: [train]
     outs: [outputs/n.ipynb]
@@ -84,7 +84,7 @@ def test_check_beside_reading_json(bare):
             cell["outputs"] = [{"output_type": "stream", "name": "stdout", "text": ["x" * 70 + "\n"] * 280}]
         bare.write(f"notebooks/n{number}.ipynb", json.dumps(document, indent=1))
         stages += (
-            f"  n{number}:\n    cmd: python -m pipeline run notebooks/n{number}.ipynb outputs/n{number}.ipynb\n"
+            f"  n{number}:\n    cmd: pipeline run notebooks/n{number}.ipynb outputs/n{number}.ipynb\n"
             f"    deps: [outputs/code/n{number}.py]\n    params: [train]\n"
         )
     names = ", ".join(f"n{number}" for number in range(100))
@@ -98,9 +98,9 @@ def test_check_beside_reading_json(bare):
     single.write("params.yaml", "train:\n  epochs: 3\n")
     read_json = "import glob, json\nfor file in glob.glob('notebooks/*'): json.load(open(file, encoding='utf-8'))"
     commands = {
-        "check": (bare, ["-m", "pipeline", "check", "--fix"]),
+        "check": (bare, ["-m", "notebook_pipeline", "check", "--fix"]),
         "json.load": (bare, ["-c", read_json]),
-        "check of one": (single, ["-m", "pipeline", "check", "--fix"]),
+        "check of one": (single, ["-m", "notebook_pipeline", "check", "--fix"]),
         "imports": (single, ["-c", "import json, ast, ruamel.yaml"]),
     }
     times = {name: [] for name in commands}
@@ -119,7 +119,7 @@ def test_check_beside_reading_json(bare):
 LOCK = """\
 import sys, time, tomllib
 from pathlib import Path
-from pipeline import packages
+from notebook_pipeline.notebook import packages
 text = Path("uv.lock").read_text(encoding="utf-8")
 for read in (packages.parse, tomllib.loads):
     start = time.perf_counter()
@@ -154,8 +154,8 @@ def test_code_beside_the_same_without_packages(bare, made):
 TIMED = """\
 import sys, time
 start = time.perf_counter()
-from pipeline import run
-from pipeline.trace import Trace
+from notebook_pipeline.run import command as run
+from notebook_pipeline.run.trace import Trace
 
 spent = 0
 def timed(method):

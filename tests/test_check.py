@@ -1,4 +1,4 @@
-"""`python -m pipeline check`, and what `code` makes of a notebook."""
+"""`pipeline check`, and what `code` makes of a notebook."""
 
 import hashlib
 import itertools
@@ -15,23 +15,25 @@ import pytest
 from conftest import Workspace, notebook, on_path
 from hypothesis import given
 from hypothesis import strategies as st
+from notebook_pipeline.check import command as check
+from notebook_pipeline.check import shell_line
+from notebook_pipeline.code import command as code
+from notebook_pipeline.notebook.document import NotebookError, _may_assign, bindings, parse
+from notebook_pipeline.project import lock as lock_file
+from notebook_pipeline.project.project import Project
+from notebook_pipeline.run import command as run
 from test_packages import UV_LOCK
-
-from pipeline import check, code, run, shell_line
-from pipeline import lock as lock_file
-from pipeline.notebook import NotebookError, _may_assign, bindings, parse
-from pipeline.project import Project
 
 DVC = """\
 stages:
   code:
     matrix:
       notebook: [fit]
-    cmd: python -m pipeline code notebooks/${item.notebook}.ipynb outputs/code/${item.notebook}.py
+    cmd: pipeline code notebooks/${item.notebook}.ipynb outputs/code/${item.notebook}.py
     deps: ['notebooks/${item.notebook}.ipynb']
     outs: ['outputs/code/${item.notebook}.py']
   fit:
-    cmd: python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb
+    cmd: pipeline run notebooks/fit.ipynb outputs/fit.ipynb
     deps: [outputs/code/fit.py]
     params: [train]
 """
@@ -205,7 +207,7 @@ def test_a_record_is_renewed_only_where_the_code_is_the_same(here, capsys):
     assert check.main([]) == 1
     assert capsys.readouterr().out == (
         "dvc.lock: is behind notebooks/fit.ipynb, whose code and packages are those of its last run. "
-        "Fix: python -m pipeline check --fix\n"
+        "Fix: pipeline check --fix\n"
     )
     assert (here / "dvc.lock").read_text() == before
     assert check.main(["--fix"]) == 1
@@ -811,8 +813,8 @@ def everything(here) -> dict[str, bytes]:
 
 
 EACH = DVC.replace(
-    "    cmd: python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb\n    deps: [outputs/code/fit.py]\n    params: [train]\n",
-    "    foreach: [a, b]\n    do:\n      cmd: python -m pipeline run notebooks/fit.ipynb outputs/${item}.ipynb\n"
+    "    cmd: pipeline run notebooks/fit.ipynb outputs/fit.ipynb\n    deps: [outputs/code/fit.py]\n    params: [train]\n",
+    "    foreach: [a, b]\n    do:\n      cmd: pipeline run notebooks/fit.ipynb outputs/${item}.ipynb\n"
     "      deps: [outputs/code/fit.py]\n      params: ['models.${item}']\n",
 )
 FIXES = {
@@ -1297,8 +1299,7 @@ def test_a_stage_of_the_guides(here, capsys):
     assert check.main(["--fix"]) == 1
     head = "dvc.yaml:3: stage `run_notebook`: "
     cure = (
-        "call `python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb` with the key under `params:`, "
-        "which changes nothing"
+        "call `pipeline run notebooks/fit.ipynb outputs/fit.ipynb` with the key under `params:`, which changes nothing"
     )
     assert capsys.readouterr().out.splitlines() == [
         f"{head}`-p SHUFFLE ${{train.shuffle}}` gives 'false' (str) to `SHUFFLE`, not False (bool): {cure}",
@@ -1336,8 +1337,8 @@ def test_a_stage_of_the_guides(here, capsys):
 
 @pytest.mark.parametrize("named", [["notebooks/fit.ipynb"], []])
 def test_a_backslash_does_not_join_lines(here, capsys, named):
-    shell = "|\n      python -m pipeline run \\\n      notebooks/fit.ipynb \\\n      outputs/fit.ipynb\n"
-    line = "python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb\n"
+    shell = "|\n      pipeline run \\\n      notebooks/fit.ipynb \\\n      outputs/fit.ipynb\n"
+    line = "pipeline run notebooks/fit.ipynb outputs/fit.ipynb\n"
     (here / "dvc.yaml").write_text(DVC.replace(line, shell))
     assert check.main(named) == 1
     assert capsys.readouterr().out == (

@@ -391,7 +391,7 @@ def test_strict_is_what_no_stage_declares(branch):
 
 def test_an_unknown_branch_is_one_line(bare):
     bare.run("git", "init", "--quiet")
-    done = bare.run("python", "-m", "pipeline.report", "origin/nix", check=False)
+    done = bare.run("pipeline", "report", "origin/nix", check=False)
     assert done.returncode == 1
     line = "report: `git merge-base origin/nix HEAD` failed: is origin/nix fetched, with its history?"
     assert done.stdout.splitlines()[-1] == line
@@ -406,7 +406,7 @@ def test_a_target_that_cannot_be_read_is_named(bare):
         bare.run("git", "commit", "--quiet", "--message", branch)
         bare.run("git", "checkout", "--quiet", "-B", "topic")
         bare.write("dvc.yaml", "stages: {}\n")
-    bare.run("python", "-m", "pipeline.report", "main")
+    bare.run("pipeline", "report", "main")
     page = bare.read(PAGE)
     assert "No parameter differs." in page and "No metric differs." in page
     assert (

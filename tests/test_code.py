@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 from conftest import TEMPLATE, notebook
-
-from pipeline import run
-from pipeline.notebook import canonical, parse, read, renewed
+from notebook_pipeline.notebook.document import canonical, parse, read, renewed
+from notebook_pipeline.run import command as run
 
 # One cell each. Nothing in them is what `ruff check` of a project may change the meaning of.
 CELLS = [
@@ -248,11 +247,11 @@ def test_a_text_of_an_older_version_stays_valid():
 STAGES = """\
 stages:
   code:
-    cmd: python -m pipeline code notebooks/x.ipynb outputs/code/x.py
+    cmd: pipeline code notebooks/x.ipynb outputs/code/x.py
     deps: [notebooks/x.ipynb]
     outs: [outputs/code/x.py]
   x:
-    cmd: python -m pipeline run notebooks/x.ipynb outputs/x.ipynb
+    cmd: pipeline run notebooks/x.ipynb outputs/x.ipynb
     deps: [outputs/code/x.py]
 """
 

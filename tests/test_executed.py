@@ -10,9 +10,8 @@ import uuid
 
 import pytest
 from conftest import Workspace
+from notebook_pipeline.notebook import executed
 from test_run import RUN, ready
-
-from pipeline import executed
 
 LIBRARIES = "altair bokeh folium great-tables ipympl ipywidgets itables matplotlib pandas plotly tqdm xarray".split()
 CELLS = {

@@ -17,20 +17,21 @@ import pytest
 from conftest import notebook, on_path
 
 # Those of the verbs, too: a person without rights, as whom they are called below, may not read Python's own files.
-from pipeline import __main__ as pipeline
-from pipeline import add, check, code, files, run  # noqa: F401
-from pipeline.project import Project, ProjectError
+from notebook_pipeline import __main__ as pipeline
+from notebook_pipeline import files
+from notebook_pipeline.project.project import Project, ProjectError
+from notebook_pipeline.run import command as run  # noqa: F401
 
 DVC = """\
 stages:
   code:
     matrix:
       notebook: [fit]
-    cmd: python -m pipeline code notebooks/${item.notebook}.ipynb outputs/code/${item.notebook}.py
+    cmd: pipeline code notebooks/${item.notebook}.ipynb outputs/code/${item.notebook}.py
     deps: ['notebooks/${item.notebook}.ipynb']
     outs: ['outputs/code/${item.notebook}.py']
   fit:
-    cmd: python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb
+    cmd: pipeline run notebooks/fit.ipynb outputs/fit.ipynb
     deps: [outputs/code/fit.py]
     params: [train]
     outs: [outputs/fit.ipynb]
@@ -70,7 +71,7 @@ def here(tmp_path, monkeypatch) -> Path:
 
 @pytest.fixture
 def call(capsys):
-    """Calls `python -m pipeline COMMAND` in this process; returns the exit code and what it printed."""
+    """Calls `pipeline COMMAND` in this process; returns the exit code and what it printed."""
 
     def call(command: str) -> tuple[int, str]:
         try:
@@ -222,7 +223,7 @@ def test_a_run_tells_the_notebooks_error_and_then_its_own(here, bare, tmp_path, 
     cell, expected = RUNS[fault]
     write(here, {"notebooks/fit.ipynb": notebook("LR = 1", cell)})
     size = {"limited": 8000, "no temporary folder": 0}.get(fault)
-    command = ["python", "-m", "pipeline", *VERBS["run"].split()]
+    command = ["pipeline", *VERBS["run"].split()]
     environ = bare.environ | {"PYTHONPATH": str(bare.path), "PYTHONDONTWRITEBYTECODE": "1"}
     environ |= {"TMPDIR": str(tmp_path)} if fault != "no temporary folder" else {}
     fill = {"read-only": read_only, "full": full}.get(fault, lambda folder: contextlib.nullcontext())
@@ -252,7 +253,7 @@ def test_output_that_nobody_takes_is_no_traceback(here, bare):
         ("> /dev/full 2>&1", 1, ""),
     ):
         # Waits, so that nobody reads any more.
-        command = f"set -o pipefail; {{ sleep 0.3; python -m pipeline check; }} {where}"
+        command = f"set -o pipefail; {{ sleep 0.3; pipeline check; }} {where}"
         done = subprocess.run(["bash", "-c", command], cwd=here, env=environ, capture_output=True, text=True)
         assert (done.returncode, done.stdout, done.stderr) == (expected, "", said), where
 

@@ -5,10 +5,10 @@ from pathlib import Path
 
 import pytest
 from conftest import notebook
-
-from pipeline import add, setup
-from pipeline.imports import distributions, local, local_files, modules_of, needed, root
-from pipeline.notebook import parse
+from notebook_pipeline.add import command as add
+from notebook_pipeline.notebook.document import parse
+from notebook_pipeline.notebook.imports import distributions, local, local_files, modules_of, needed, root
+from notebook_pipeline.setup import command as setup
 
 
 def found(*cells, folder: Path = Path("nowhere")) -> list[str]:
@@ -148,5 +148,5 @@ def test_it_imports_the_standard_library_only(template):
 def test_setup_names_a_stage_as_add_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for stem in ("churn", "my churn (2)", "Größe_1", "..."):
-        Path("dvc.lock").write_text(f"cmd: python -m pipeline run notebooks/{add._slug(stem)}.ipynb outputs/x.ipynb\n")
+        Path("dvc.lock").write_text(f"cmd: pipeline run notebooks/{add._slug(stem)}.ipynb outputs/x.ipynb\n")
         assert setup._notebook(f"/work/{stem}.ipynb").endswith(" has a stage already")

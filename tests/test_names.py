@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Workspace, notebook
+from notebook_pipeline import files
+from notebook_pipeline.add import command as add
+from notebook_pipeline.project.project import Project, ProjectError, Stage, command
 from ruamel.yaml import YAML
-
-from pipeline import add, files
-from pipeline.project import Project, ProjectError, Stage, command
 
 # A notebook's name in notebooks/, and the stage's; None if it is refused.
 NAMES = [
@@ -61,7 +61,7 @@ def test_a_shell_and_the_stage_read_the_command_alike(name):
     paths = (f"notebooks/{name}.ipynb", f"outputs/{name}.ipynb")
     line = command("run", *paths)
     said = subprocess.run(["sh", "-c", line.replace("python", "printf '%s\\n' ", 1)], capture_output=True, text=True)
-    assert said.stdout.splitlines() == ["-m", "pipeline", "run", *paths]
+    assert said.stdout.splitlines() == ["-m", "notebook_pipeline", "run", *paths]
     assert Stage("x", (line,)).calls("run") == paths
 
 
@@ -81,7 +81,7 @@ def project(made, tmp_path) -> Workspace:
     shutil.copytree(
         made.path, place, symlinks=True, ignore=shutil.ignore_patterns("cache", "notebooks", "outputs", "dvc.lock")
     )
-    project.write("dvc.yaml", "stages:\n  code:\n    matrix:\n      notebook: []\n    cmd: python -m pipeline code "
+    project.write("dvc.yaml", "stages:\n  code:\n    matrix:\n      notebook: []\n    cmd: pipeline code "
                   "notebooks/${item.notebook}.ipynb outputs/code/${item.notebook}.py\n    deps:\n      - "
                   "notebooks/${item.notebook}.ipynb\n    outs:\n      - outputs/code/${item.notebook}.py\n")  # fmt: skip
     project.write("params.yaml", "other: 1\n")
@@ -93,7 +93,7 @@ def project(made, tmp_path) -> Workspace:
 
 ADD_ALL = """
 import json, subprocess, sys
-from pipeline import add
+from notebook_pipeline.add import command as add
 codes = {}
 for name in json.load(open(sys.argv[1])):
     subprocess.run(["git", "add", "--all"], check=True)

@@ -6,10 +6,11 @@ from pathlib import Path
 
 import pytest
 from conftest import TEMPLATE, notebook
+from notebook_pipeline.add import command as add
+from notebook_pipeline.code import command as code
+from notebook_pipeline.notebook import packages
+from notebook_pipeline.notebook.document import parse
 from ruamel.yaml import YAML
-
-from pipeline import add, code, packages
-from pipeline.notebook import parse
 
 # A lock file as uv writes it, of a project with all that makes a difference: extras, groups, systems with other versions,
 # and packages from other places than a registry.

@@ -5,9 +5,9 @@ import unicodedata
 
 import pytest
 from conftest import notebook
-
-from pipeline import check, lift
-from pipeline.notebook import parse
+from notebook_pipeline.add import lift
+from notebook_pipeline.check import command as check
+from notebook_pipeline.notebook.document import parse
 
 MICRO, MU = "\u00b5", "\u03bc"
 NFC, NFD = "größe", unicodedata.normalize("NFD", "größe")
@@ -25,11 +25,11 @@ SPELLINGS = [
 DVC = """\
 stages:
   code:
-    cmd: python -m pipeline code notebooks/fit.ipynb outputs/code/fit.py
+    cmd: pipeline code notebooks/fit.ipynb outputs/code/fit.py
     deps: [notebooks/fit.ipynb]
     outs: [outputs/code/fit.py]
   fit:
-    cmd: python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb
+    cmd: pipeline run notebooks/fit.ipynb outputs/fit.ipynb
     deps: [outputs/code/fit.py]
     params: [t]
 """
@@ -85,7 +85,7 @@ def test_a_list_that_only_looks_as_params_yaml_has_it(said):
 
 def test_papermill_of_the_shell_is_given_the_name(said):
     dvc = DVC.replace(
-        "python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb",
+        "pipeline run notebooks/fit.ipynb outputs/fit.ipynb",
         f"papermill notebooks/fit.ipynb o.ipynb -p {MICRO} ${{t.{MICRO}}}",
     )
     assert said((f"{MICRO} = 0.5", f"print({MICRO})"), f"t:\n  {MICRO}: 0.9\n", dvc) == ""

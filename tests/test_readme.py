@@ -513,6 +513,6 @@ def when_something_is_wrong(reader: Reader) -> None:
     done = umlaut.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=2", check=False)
     seen("codec can't encode", done.stdout)
     moved(umlaut, reader.command("pipeline setup"), seen)
-    seen("start it through uv", project.run(sys.executable, "-m", "pipeline", "check", check=False).stdout)
+    seen("start it through uv", project.run(sys.executable, "-m", "notebook_pipeline", "check", check=False).stdout)
     assert reader.command("^uv run$") == "uv run"
     assert words == []

@@ -5,10 +5,10 @@ import re
 
 import pytest
 from conftest import Workspace, notebook
+from notebook_pipeline import files
+from notebook_pipeline.check import record
 from test_made_project import ran
 from test_packages import UV_LOCK
-
-from pipeline import files, record
 
 # Each result is quickly made of its code file.
 PIPELINE = """\
@@ -16,7 +16,7 @@ stages:
   code:
     matrix:
       notebook: [a, b, c]
-    cmd: python -m pipeline code notebooks/${item.notebook}.ipynb outputs/code/${item.notebook}.py
+    cmd: pipeline code notebooks/${item.notebook}.ipynb outputs/code/${item.notebook}.py
     deps:
       - notebooks/${item.notebook}.ipynb
     outs:
@@ -95,10 +95,7 @@ def test_a_renewal_that_was_stopped_goes_on(old):
     )
     said = old.run("python", "-c", stopped).stdout
     for name in "abc":
-        assert (
-            f"dvc.lock: DVC cannot record stage `code@{name}`: busy. Fix: python -m pipeline check --fix, later\n"
-            in said
-        )
+        assert f"dvc.lock: DVC cannot record stage `code@{name}`: busy. Fix: pipeline check --fix, later\n" in said
     assert old.pipeline("check", "--fix", check=False).stdout.count("renewed") == 3
     assert ran(old.run("dvc", "repro").stdout) == []
 

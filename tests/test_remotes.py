@@ -530,6 +530,6 @@ def test_a_clone_has_data_and_results(render, project, anew, tmp_path, request, 
 def set_up(project: Workspace, environ: dict[str, str], code: int, said: str) -> None:
     """Runs the newcomer's command, and looks for a line with these words."""
     project = Workspace(project.path, project.environ | environ)
-    done = project.run("uv", "run", "--quiet", "python", "-m", "pipeline", "setup", check=False)
+    done = project.run("uv", "run", "--quiet", "pipeline", "setup", check=False)
     assert done.returncode == code and "Traceback" not in done.stdout, done.stdout
     assert any(said in line for line in done.stdout.splitlines()), done.stdout

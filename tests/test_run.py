@@ -1,4 +1,4 @@
-"""`python -m pipeline run`: exact values, refusals, and the ways to die. Real kernels, real `dvc`."""
+"""`pipeline run`: exact values, refusals, and the ways to die. Real kernels, real `dvc`."""
 
 import contextlib
 import json
@@ -16,11 +16,10 @@ import pytest
 from conftest import KILL, TEMPLATE, Workspace, notebook, on_path
 from hypothesis import given
 from hypothesis import strategies as st
+from notebook_pipeline.notebook import document as notebooks
+from notebook_pipeline.project.project import Project
+from notebook_pipeline.run import command as run
 from ruamel.yaml import YAML
-
-from pipeline import notebook as notebooks
-from pipeline import run
-from pipeline.project import Project
 
 # The table of what a shell line loses, as YAML text; and lists and mappings.
 EXACT = """\
@@ -66,7 +65,7 @@ no_mapping: {}
 STAGE = """\
 stages:
   fit:
-    cmd: python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb
+    cmd: pipeline run notebooks/fit.ipynb outputs/fit.ipynb
     params: [train]
     outs: [outputs/fit.ipynb]
 """
@@ -176,12 +175,12 @@ def test_stages_are_called_as_dvc_calls_them(bare):
 TWO_STAGES = """\
 stages:
   first:
-    cmd: python -m pipeline run notebooks/first.ipynb outputs/first.ipynb
+    cmd: pipeline run notebooks/first.ipynb outputs/first.ipynb
     deps: [notebooks/first.ipynb]
     params: [first]
     outs: [outputs/first.ipynb, outputs/first.txt]
   second:
-    cmd: python -m pipeline run notebooks/second.ipynb outputs/second.ipynb
+    cmd: pipeline run notebooks/second.ipynb outputs/second.ipynb
     deps: [notebooks/second.ipynb, outputs/first.txt]
     params: [second]
     outs: [outputs/second.ipynb, outputs/second.txt]
@@ -228,14 +227,14 @@ stages:
   each:
     foreach: ${models}
     do:
-      cmd: python -m pipeline run ${folder}/fit.ipynb outputs/${key}.ipynb
+      cmd: pipeline run ${folder}/fit.ipynb outputs/${key}.ipynb
       params: [base.seed, 'models.${key}']
       outs: ['outputs/${key}.ipynb']
   grid:
     matrix:
       model: [adelie, gentoo]
       size: ${sizes}
-    cmd: python -m pipeline run ${folder}/fit.ipynb outputs/${item.model}-${item.size}.ipynb
+    cmd: pipeline run ${folder}/fit.ipynb outputs/${item.model}-${item.size}.ipynb
     params: [base, 'models.${item.model}']
     outs: ['outputs/${item.model}-${item.size}.ipynb']
 """,
@@ -349,7 +348,7 @@ def test_refused_outside_the_environment(bare):
     (bare.path / ".venv").mkdir()
     environ = {name: value for name, value in bare.environ.items() if name != "UV_PROJECT_ENVIRONMENT"}
     done = subprocess.run(
-        [sys.executable, "-m", "pipeline", *RUN], cwd=bare.path, env=environ, text=True, capture_output=True
+        [sys.executable, "-m", "notebook_pipeline", *RUN], cwd=bare.path, env=environ, text=True, capture_output=True
     )
     assert done.returncode == 1
     assert (
@@ -554,8 +553,8 @@ BUSY = (
 @pytest.mark.parametrize(
     ("command", "shell", "number", "expected"),
     [
-        (["python", "-m", "pipeline", *RUN], "bash", signal.SIGINT, "Ctrl-C"),
-        (["python", "-m", "pipeline", *RUN], "bash", signal.SIGTERM, "SIGTERM"),
+        (["pipeline", *RUN], "bash", signal.SIGINT, "Ctrl-C"),
+        (["pipeline", *RUN], "bash", signal.SIGTERM, "SIGTERM"),
         # A shell may replace itself by the command that DVC gives it, or wait beside it.
         (["dvc", "repro"], "bash", signal.SIGTERM, "SIGTERM"),
         (["dvc", "repro"], "sh", signal.SIGTERM, "SIGTERM"),
@@ -652,7 +651,7 @@ def test_the_folder_of_a_killed_run_is_removed_by_the_next(bare, tmp_path_factor
 
     first, second = (
         psutil.Popen(
-            on_path(["python", "-m", "pipeline", *RUN], bare.environ), cwd=bare.path, env=bare.environ,
+            on_path(["pipeline", *RUN], bare.environ), cwd=bare.path, env=bare.environ,
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
         )
         for _ in range(2)

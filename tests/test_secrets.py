@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from conftest import TEMPLATE, Workspace, notebook
+from notebook_pipeline import secret_files
+from notebook_pipeline.add.bring import brought
+from notebook_pipeline.notebook.document import parse
+from notebook_pipeline.report import command as report
 from ruamel.yaml import YAML
-
-from pipeline import report, secret_files
-from pipeline.bring import brought
-from pipeline.notebook import parse
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 PUBLIC = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"
@@ -151,7 +151,7 @@ def base(made, tmp_path_factory) -> Workspace:
     base = Workspace(tmp_path_factory.mktemp("secret") / "project", made.environ)
     shutil.copytree(made.path, base.path, symlinks=True, ignore=shutil.ignore_patterns("cache", "data", "outputs"))
     base.write("data/.gitignore", "/external\n")
-    base.write("dvc.yaml", "stages:\n  code:\n    matrix:\n      notebook: []\n    cmd: python -m pipeline code "
+    base.write("dvc.yaml", "stages:\n  code:\n    matrix:\n      notebook: []\n    cmd: pipeline code "
                "notebooks/${item.notebook}.ipynb outputs/code/${item.notebook}.py\n")  # fmt: skip
     base.write("params.yaml", "other: 1\n")
     base.write("data/external/old.csv", "old")
@@ -214,7 +214,7 @@ def test_what_is_allowed(empty, tmp_path):
     # So the hook takes it; and no other.
     empty.write("data/external/other_secret.csv", "x")
     empty.write("notes.txt", KEY)
-    done = empty.run("python", "-m", "pipeline.secret_files", "notes.txt", "README.md", check=False)
+    done = empty.run("python", "-m", "notebook_pipeline.secret_files", "notes.txt", "README.md", check=False)
     assert done.returncode == 1
     assert [line.partition(". Fix: ")[0] for line in done.stdout.splitlines()] == [
         "notes.txt: looks like a secret (it holds a private key)",
@@ -310,7 +310,7 @@ def test_a_report_shows_pictures_of_the_pipeline_alone(bare):
         bare.run("git", "add", "--all")
         bare.run("git", "commit", "--quiet", "--message", branch)
         bare.run("git", "checkout", "--quiet", "-B", "topic")
-    done = bare.run("python", "-m", "pipeline.report", "main")
+    done = bare.run("pipeline", "report", "main")
     page = bare.read("dvc_plots/report.html")
     assert "Traceback" not in done.stdout
     for text in HOSTILE[:4]:

@@ -19,7 +19,7 @@ from conftest import KILL, Workspace
 from test_made_project import ran
 from test_run import wait
 
-AGAIN = "uv run python -m pipeline setup"
+AGAIN = "uv run pipeline setup"
 
 
 @pytest.fixture(scope="session")
@@ -45,7 +45,7 @@ def clone(shared, tmp_path) -> Workspace:
 
 def setup(workspace: Workspace, code: int = 0) -> list[str]:
     """The lines that the newcomer's command prints."""
-    done = workspace.run("uv", "run", "--no-sync", "python", "-m", "pipeline", "setup", check=False)
+    done = workspace.run("uv", "run", "--no-sync", "pipeline", "setup", check=False)
     assert done.returncode == code, done.stdout
     assert "Traceback" not in done.stdout
     return done.stdout.splitlines()
@@ -227,7 +227,7 @@ def test_an_interrupted_pull_goes_on(shared, clone, number):
             # A suite that runs in the background has Ctrl-C ignored, and its children would inherit that.
             old = signal.signal(signal.SIGINT, signal.default_int_handler)
             process = subprocess.Popen(
-                ["uv", "run", "--no-sync", "python", "-m", "pipeline", "setup"], cwd=clone.path, env=clone.environ,
+                ["uv", "run", "--no-sync", "pipeline", "setup"], cwd=clone.path, env=clone.environ,
                 stdout=file, stderr=file, start_new_session=True,
             )  # fmt: skip
             signal.signal(signal.SIGINT, old)
@@ -264,13 +264,13 @@ def test_a_first_copy_says_what_it_lacks(made, tmp_path):
     without_uv = made.environ | {"PATH": os.pathsep.join(["/usr/bin", "/bin"])}
     without_uv.pop("UV", None)
     done = subprocess.run(
-        [python, "-m", "pipeline", "setup"], cwd=project.path, env=without_uv, text=True, capture_output=True
+        [python, "-m", "notebook_pipeline", "setup"], cwd=project.path, env=without_uv, text=True, capture_output=True
     )
     assert done.returncode == 1
     assert f"environment: uv is not installed: pip install uv, then {AGAIN}\n" in done.stderr
     without_git = made.environ | {"PATH": str(tmp_path / "empty")}
     done = subprocess.run(
-        [python, "-m", "pipeline", "setup"], cwd=project.path, env=without_git, text=True, capture_output=True
+        [python, "-m", "notebook_pipeline", "setup"], cwd=project.path, env=without_git, text=True, capture_output=True
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
@@ -298,13 +298,13 @@ def test_a_first_copy_says_what_it_lacks(made, tmp_path):
         ),
     ):
         project.environ = made.environ | nothing | variables
-        done = project.run(python, "-m", "pipeline", "setup", check=False)
+        done = project.run(python, "-m", "notebook_pipeline", "setup", check=False)
         assert done.returncode == 1 and line in done.stdout.splitlines(), done.stdout
     # Where there is no lock yet, uv says it in other words.
     lock = project.path / "uv.lock"
     lock.rename(lock.with_suffix(".old"))
     project.environ = made.environ | nothing | {"UV_OFFLINE": "1"}
-    done = project.run(python, "-m", "pipeline", "setup", check=False)
+    done = project.run(python, "-m", "notebook_pipeline", "setup", check=False)
     assert done.returncode == 1 and offline in done.stdout.splitlines(), done.stdout
     lock.with_suffix(".old").rename(lock)
     project.environ = dict(made.environ)
@@ -378,14 +378,11 @@ def test_a_python_that_is_too_old(bare):
         pytest.skip("no Python before 3.11 here")
     for python in pythons:
         version = bare.run(python, "--version").stdout.split()[1].rpartition(".")[0]
-        done = bare.run(python, "-m", "pipeline", "check", check=False)
+        done = bare.run(python, "-m", "notebook_pipeline", "check", check=False)
         assert done.returncode == 1
-        assert (
-            done.stdout
-            == f"Python {version} is too old: start it through uv, as in `uv run python -m pipeline check`\n"
-        )
+        assert done.stdout == f"Python {version} is too old: start it through uv, as in `uv run pipeline check`\n"
         # Copier, which starts it, may run under 3.10.
-        done = bare.run(python, "-m", "pipeline", "setup", "--help", check=False)
+        done = bare.run(python, "-m", "notebook_pipeline", "setup", "--help", check=False)
         assert (done.returncode == 0) == (int(version.partition(".")[2]) >= 9)
 
 

@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pytest
 from conftest import Workspace, on_path
+from notebook_pipeline.notebook.document import bindings, read
 from ruamel.yaml import YAML
 from test_made_project import ran
-
-from pipeline.notebook import bindings, read
 
 STAGES = ["data_preprocess", "data_load", "train", "evaluate"]
 

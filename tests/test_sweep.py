@@ -1,4 +1,4 @@
-"""`python -m pipeline sweep` with real processes: this machine's cores, a Dask cluster over TCP, and Slurm."""
+"""`pipeline sweep` with real processes: this machine's cores, a Dask cluster over TCP, and Slurm."""
 
 import ast
 import contextlib
@@ -20,8 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import TEMPLATE, Workspace, notebook, on_path
-
-from pipeline import sweep
+from notebook_pipeline.sweep import command as sweep
 
 PIPELINE = """\
 stages:
@@ -114,7 +113,7 @@ class Sweeps(Workspace):
     def started(self, *arguments: str) -> Iterator[subprocess.Popen]:
         """A sweep in the background, in a process group of its own, as a terminal has it."""
         with subprocess.Popen(
-            on_path(["python", "-m", "pipeline", "sweep", *arguments], self.environ), cwd=self.path, env=self.environ,
+            on_path(["pipeline", "sweep", *arguments], self.environ), cwd=self.path, env=self.environ,
             text=True, encoding="utf-8", stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
         ) as process:  # fmt: skip
             # A test that reads what does not come must end, too.
@@ -319,7 +318,7 @@ def test_the_grid_is_that_of_dvc(sweeps):
     dvcs = {tuple(f"{file}:{one}" for file, ones in point.items() for one in ones) for point in queued}
 
     def grid(*settings: str) -> dict[str, list[str]]:
-        code = "import sys, pathlib, json; from pipeline.grid import experiments; "
+        code = "import sys, pathlib, json; from notebook_pipeline.sweep.grid import experiments; "
         code += "print(json.dumps({e.name: e.settings for e in experiments(sys.argv[1:], pathlib.Path(), '')}))"
         return json.loads(sweeps.run("python", "-c", code, *settings).stdout)
 
@@ -332,7 +331,7 @@ def test_the_grid_is_that_of_dvc(sweeps):
 
 NOTEBOOK_STAGE = """\
   look:
-    cmd: python -m pipeline run notebooks/look.ipynb outputs/look.ipynb
+    cmd: pipeline run notebooks/look.ipynb outputs/look.ipynb
     deps: [model.txt]
     params: [look]
     outs: [outputs/look.ipynb]
@@ -353,7 +352,7 @@ def test_one_that_fails(sweeps):
     assert failed[2] == "notebooks/look.ipynb: cell 3, line 2: ValueError: 6 is too much"
     assert failed[3] == "    raise ValueError(f'{MOST} is too much')"
     assert failed[4] == f"    more in .dvc/tmp/{failed[1]}.log"
-    assert "> python -m pipeline run" in sweeps.read(f".dvc/tmp/{failed[1]}.log")
+    assert "> pipeline run" in sweeps.read(f".dvc/tmp/{failed[1]}.log")
     assert f"1 failed: {failed[1]}" in done.stdout
     assert len(sweeps.experiments()) == 2
     again = sweeps.pipeline("sweep", "-S", "look.most=6,2,3", check=False)
@@ -399,7 +398,9 @@ def test_a_process_that_is_killed(sweeps):
         for number in (1, 2):
             wait(lambda number=number: sweeps.runs().count("x=2") == number)
             runner = next(
-                parent for parent in sweeps.process("x=2").parents() if "pipeline.experiment" in parent.cmdline()
+                parent
+                for parent in sweeps.process("x=2").parents()
+                if "notebook_pipeline.sweep.experiment" in parent.cmdline()
             )
             runner.kill()
         wait(lambda: sweeps.runs().count("x=2") == 3)
@@ -459,7 +460,7 @@ def test_the_commands_of_the_readme(render, tmp_path, start):
     (tmp_path / "own.ipynb").write_text(notebook("N = 1"))
     given = {"notebook": str(tmp_path / "own.ipynb")} if start == "notebook" else {}
     text = (render(start=start, **given) / "README.md").read_text(encoding="utf-8")
-    commands = re.findall(r"(?m)^uv run --group sweep python -m pipeline sweep (.*)$", text)
+    commands = re.findall(r"(?m)^uv run --group sweep pipeline sweep (.*)$", text)
     assert len(commands) == 3
     for command in commands:
         arguments = sweep._arguments(shlex.split(command))
@@ -513,7 +514,7 @@ def test_one_that_was_killed(sweeps):
 def test_where_a_worker_has_its_clones(sweeps):
     """In a folder that others of the machine may see, whose name tells no token."""
     script = (
-        "import sys, types; from pathlib import Path; from pipeline.worker import Experiments\n"
+        "import sys, types; from pathlib import Path; from notebook_pipeline.sweep.worker import Experiments\n"
         "plugin = Experiments('s', sys.argv[1], *[None] * 8)\n"
         "plugin.setup(types.SimpleNamespace(local_directory='/scratch/dask'))\n"
         "print(Path(plugin.folder).parent.as_posix())"
@@ -525,7 +526,7 @@ def test_where_a_worker_has_its_clones(sweeps):
 def test_without_dask(bare):
     done = bare.pipeline("sweep", "-S", "a=1", check=False)
     assert done.returncode == 1
-    assert done.stdout == "`sweep` needs Dask: uv run --group sweep python -m pipeline sweep ...\n"
+    assert done.stdout == "`sweep` needs Dask: uv run --group sweep pipeline sweep ...\n"
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -234,17 +234,17 @@ def test_setup_adds_the_notebook_once(render, churn, tmp_path, environ, fails):
     uv.write_text(f'#!/bin/sh\ncase "$*" in {cases} esac\n')
     uv.chmod(0o755)
     project = Workspace(render(**from_notebook(churn)), {**environ, "UV": str(uv)})
-    command = (sys.executable, "-m", "pipeline", "setup", "--notebook", str(churn))
+    command = (sys.executable, "-m", "notebook_pipeline", "setup", "--notebook", str(churn))
     done = project.run(*command, check=False)
-    assert f"== notebook\nuv run python -m pipeline add {churn}\n" in done.stdout
+    assert f"== notebook\nuv run pipeline add {churn}\n" in done.stdout
     # After a failure the notebook is not run a second time.
     assert ("uv run dvc repro" in done.stdout) != fails
     assert done.returncode == fails
     if fails:
-        assert f"failed; later: uv run python -m pipeline add '{churn}'\n" in done.stdout
-        assert f"says, then: uv run python -m pipeline setup --notebook '{churn}'\n" in done.stdout
+        assert f"failed; later: uv run pipeline add '{churn}'\n" in done.stdout
+        assert f"says, then: uv run pipeline setup --notebook '{churn}'\n" in done.stdout
     else:
-        assert "has no stage yet; this makes one: uv run python -m pipeline add NOTEBOOK" in done.stdout
+        assert "has no stage yet; this makes one: uv run pipeline add NOTEBOOK" in done.stdout
         # As DVC wraps a long command.
         project.write("dvc.lock", "run\n      notebooks/Churn_2.ipynb ")
         assert "notebooks/Churn_2.ipynb has a stage already" in project.run(*command).stdout

@@ -10,15 +10,14 @@ from pathlib import Path
 
 import pytest
 from conftest import notebook, on_path
+from notebook_pipeline.run.trace import Trace, by_folder
 from ruamel.yaml import YAML
 from test_run import RUN, ready
-
-from pipeline.trace import Trace, by_folder
 
 STAGE = """\
 stages:
   fit:
-    cmd: python -m pipeline run notebooks/fit.ipynb outputs/fit.ipynb
+    cmd: pipeline run notebooks/fit.ipynb outputs/fit.ipynb
     deps: [notebooks/fit.ipynb, data/a.csv]
     params: [train]
     outs: [outputs/fit.ipynb, processed/out.csv]
@@ -27,11 +26,11 @@ READ = "open('data/a.csv').read()\n"
 WRITE = "open('processed/out.csv', 'w').write('1')\n"
 READ_UNDECLARED = (
     "notebooks/fit.ipynb: stage `fit` read what dvc.yaml does not declare: add to its `deps:` "
-    "(`python -m pipeline add notebooks/fit.ipynb` does it)\n"
+    "(`pipeline add notebooks/fit.ipynb` does it)\n"
 )
 WROTE_UNDECLARED = (
     "notebooks/fit.ipynb: stage `fit` wrote what dvc.yaml does not declare: add to its `outs:` "
-    "(`python -m pipeline add notebooks/fit.ipynb` does it)\n"
+    "(`pipeline add notebooks/fit.ipynb` does it)\n"
 )
 
 
@@ -245,7 +244,7 @@ def test_a_program_that_the_notebook_calls_writes_an_input(bare):
 
 def test_declared_but_not_touched(bare):
     # The environment's files, the notebook and its code are read by others, or not at all.
-    code = "  code:\n    cmd: python -m pipeline code notebooks/fit.ipynb code/fit.py\n    outs: [code/fit.py]\n"
+    code = "  code:\n    cmd: pipeline code notebooks/fit.ipynb code/fit.py\n    outs: [code/fit.py]\n"
     deps = "deps: [code/fit.py, data/a.csv, data/b.csv, ./uv.lock, images/]"
     stage = STAGE.replace("deps: [notebooks/fit.ipynb, data/a.csv]", deps)
     traced(bare, "open('images/1.png').read()\nNone", stage=stage.replace("out.csv]", "out.csv, processed/two]") + code)
@@ -530,7 +529,7 @@ def test_links(bare, tmp_path_factory):
 # As if all files were someone else's: nobody may set their times.
 NOT_OURS = """\
 import os, sys
-from pipeline import run
+from notebook_pipeline.run import command as run
 
 def refuse(*_, **__):
     raise PermissionError(1, "Operation not permitted")
@@ -590,7 +589,7 @@ def test_a_native_reader_of_someone_elses_file(bare):
     os.chown(path, 1234, 1234)
     os.utime(path, (time.time() + 3600, path.stat().st_mtime))
     # As an ordinary user, whom this machine's Python may be closed to.
-    done = bare.run("setpriv", "--bounding-set=-fowner", "--inh-caps=-fowner", "python", "-m", "pipeline", *RUN)
+    done = bare.run("setpriv", "--bounding-set=-fowner", "--inh-caps=-fowner", "pipeline", *RUN)
     assert done.stdout == (
         "dvc.yaml:4: stage `fit` declares the input data/c.csv, which notebooks/fit.ipynb did not read: "
         "take it off the list, or read it\n"
@@ -600,7 +599,7 @@ def test_a_native_reader_of_someone_elses_file(bare):
 # As if data/ were a link to a disk that keeps access times by the day.
 COARSE = """\
 import os, sys
-from pipeline import run
+from notebook_pipeline.run import command as run
 
 utime = os.utime
 

@@ -32,7 +32,7 @@ MERGES = [
     ("data/.gitignore.jinja", r"\Z", "/next\n"),
 ]
 TOUCHES = [
-    ("dvc.yaml.jinja", r"^(    cmd: python -m pipeline code .*)", r"\1 # touch"),
+    ("dvc.yaml.jinja", r"^(    cmd: pipeline code .*)", r"\1 # touch"),
     (
         "dvc.yaml.jinja",
         r"^(  run_notebook:\n)((?:    .*\n)*?    deps:\n)",
@@ -44,7 +44,7 @@ TOUCHES = [
 ]
 CLASHES = [
     (".pre-commit-config.yaml", r"^(default_stages: .*)", r"\1 # clash"),
-    ("dvc.yaml.jinja", r"^(    cmd: python -m pipeline code .*)", r"\1 # clash"),
+    ("dvc.yaml.jinja", r"^(    cmd: pipeline code .*)", r"\1 # clash"),
 ]
 
 
@@ -182,7 +182,7 @@ def test_an_untouched_project_becomes_a_fresh_one(copy, made, tmp_path, version,
     del project.environ["UV_PROJECT_ENVIRONMENT"]
     if start != "notebook":  # which setup does; check says what a clone would lack
         project.run("dvc", "add", "--quiet", "data/external")
-    assert project.run(sys.executable, "-m", "pipeline", "check").stdout == ""
+    assert project.run(sys.executable, "-m", "notebook_pipeline", "check").stdout == ""
 
 
 @each_release
@@ -357,7 +357,7 @@ def test_a_conflict_is_seen_refused_and_mended_as_the_message_says(conflict, ver
         "git checkout --ours FILE",
         "git checkout --theirs FILE",
         "uv sync",
-        "uv run python -m pipeline check --fix",
+        "uv run pipeline check --fix",
         "git add --all .",
         "uv run dvc status",
         'git commit -m "Update the template"',
@@ -534,10 +534,10 @@ def test_a_new_version_is_announced(copy):
     assert said.endswith(f"\nNothing was changed. Without --pretend penguins gets the template's version {CLASH}.\n\n")
     assert project.git("status", "--porcelain") == ""
     del project.environ["UV_PROJECT_ENVIRONMENT"]
-    version = project.run(sys.executable, "-m", "pipeline", "check", "--version").stdout
+    version = project.run(sys.executable, "-m", "notebook_pipeline", "check", "--version").stdout
     assert version.startswith(f"template version {NOW} of ")
     (project.path / ".copier-answers.yml").unlink()
-    version = project.run(sys.executable, "-m", "pipeline", "check", "--version").stdout
+    version = project.run(sys.executable, "-m", "notebook_pipeline", "check", "--version").stdout
     assert version == ".copier-answers.yml does not name the template's version\n"
 
 

@@ -1,0 +1,1 @@
+"""`pipeline add`: makes a stage of a notebook."""

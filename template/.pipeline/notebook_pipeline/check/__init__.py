@@ -1,0 +1,1 @@
+"""`pipeline check`: the pre-commit hook."""

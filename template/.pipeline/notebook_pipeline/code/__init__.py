@@ -1,0 +1,1 @@
+"""`pipeline code`: writes a notebook's code, for DVC to compare."""

@@ -1,0 +1,192 @@
+"""The locked versions of the packages that a notebook uses, with which its code file begins.
+
+Knows nothing of DVC. A stage depends on its code file, so that an upgrade of pandas reruns the stages that use pandas, and an
+upgrade of ruff none. The lines are the same on every system: uv.lock holds the versions for all of them.
+"""
+
+import re
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field
+from functools import cache, lru_cache
+from pathlib import Path
+
+from notebook_pipeline import files
+from notebook_pipeline.notebook import imports
+from notebook_pipeline.notebook.document import Notebook
+
+LOCK_FILE = "uv.lock"
+USES = "# uses: "
+"""Begins each line about a package."""
+
+# Extras with which a package is developed: no notebook uses what they bring.
+_DEVELOPMENT = re.compile(r"dev|doc|test|lint|bench|build|example|maint|typ|ci$|tutorial", re.IGNORECASE)
+# A package draws with another one only if it is asked to, by `frame.plot()` or `ConfusionMatrixDisplay`.
+_DRAWING = {"altair", "bokeh", "hvplot", "matplotlib", "plotly", "seaborn"}
+_DRAWS = re.compile(r"[Pp]lot|(^|_)(draw|hist|figure|chart)(_|$)|Display")
+
+
+class LockError(Exception):
+    """A uv.lock that cannot be used; one line: file, problem, fix."""
+
+
+@dataclass
+class Lock:
+    """What uv.lock says of all packages, by their names."""
+
+    versions: dict[str, set[str]] = field(default_factory=dict)
+    """Several, if systems or Pythons differ; with the commit or the hash if it is not the version that tells what is installed."""
+    needs: dict[str, set[str]] = field(default_factory=dict)
+    """Whatever the markers say, with the extras that are locked."""
+    direct: set[str] = field(default_factory=set)
+    """What the project itself asks for, without its dependency groups."""
+
+
+@lru_cache(maxsize=1)
+def parse(text: str) -> Lock:
+    """Read the text of uv.lock.
+
+    uv writes one key, one item of a list of dependencies, a line: `tomllib` would take five times as long.
+
+    Raises:
+        LockError: it is not as uv writes it.
+    """
+    if conflict := re.search("\n(<<<<<<<|>>>>>>>)", f"\n{text}"):
+        line = text.count("\n", 0, conflict.start()) + 1
+        raise LockError(f"{LOCK_FILE}:{line}: holds a merge conflict. Fix: git checkout HEAD {LOCK_FILE}, uv lock")
+    lock = Lock()
+    for block in text.replace("\r\n", "\n").split("\n[[package]]\n")[1:]:
+        # The tables of a package: its extras, its groups, which are for development, and what was asked for.
+        own, *tables = block.split("\n[package.")
+        own, _, wheels = own.partition("\nwheels = [")
+        used = own + "".join(table for table in tables if table.startswith("optional-dependencies]"))
+        name = re.match(r'name = "([^"]+)"', own)
+        if not name:
+            break
+        needs = re.findall(r'^    \{ name = "([^"]+)"', used, re.MULTILINE)
+        lock.needs.setdefault(name[1], set()).update(needs)
+        lock.versions.setdefault(name[1], set()).add(_version(own, wheels))
+        if re.search(r'^source = \{ (?:virtual|editable) = "\." \}', own, re.MULTILINE):
+            lock.direct.update(needs)
+    else:
+        if lock.versions:
+            return lock
+    raise LockError(f"{LOCK_FILE}: is not as uv writes it. Fix: uv lock")
+
+
+def _version(own: str, wheels: str) -> str:
+    """`2.3.0`; of a package that comes from no registry, `2.3.0 (1a2b3c4d5e6f)`: its version may stay when it changes."""
+    version = re.search(r'^version = "([^"]+)"', own, re.MULTILINE)
+    source = re.search(r'^source = \{ (git|url|path) = "([^"]*)"', own, re.MULTILINE)
+    if source and source[1] == "git":
+        told = source[2].rpartition("#")[2]
+    elif source and (found := re.search(r'hash = "\w+:(\w+)"', own + wheels)):
+        told = found[1]
+    else:
+        told = ""
+    return (version[1] if version else "") + (f" ({told[:12]})" if told else "")
+
+
+def header(notebook: Notebook) -> str:
+    """Make the first lines of a notebook's code file: `# uses: pandas 2.3.0`, one package a line; nothing without uv.lock.
+
+    Raises:
+        LockError: uv.lock is not as uv writes it.
+    """
+    try:
+        lock = parse(files.read(LOCK_FILE))
+    except FileNotFoundError:
+        return ""
+    except UnicodeDecodeError:
+        raise LockError(f"{LOCK_FILE}: is not as uv writes it. Fix: uv lock") from None
+    used = sorted(_used(notebook, lock))
+    lines = [f"{name} {', '.join(sorted(lock.versions[name]))}".rstrip() for name in used]
+    return "".join(f"{USES}{line}\n" for line in lines or ["no package"]) + "\n"
+
+
+def split(text: str) -> tuple[str, str]:
+    """Split the text of a code file into its lines about packages and the notebook's code."""
+    lines = text.splitlines(keepends=True)
+    count = next((index for index, line in enumerate(lines) if not line.startswith(USES)), len(lines))
+    return "".join(lines[: count + 1 if count else 0]), "".join(lines[count + 1 if count else 0 :])
+
+
+def _used(notebook: Notebook, lock: Lock) -> set[str]:
+    """The locked packages that a notebook and its local modules import, with all that these need in turn."""
+    found = imports.reach(notebook, Path(notebook.path).parent, Path())
+    used = {package for name in found.names for package in _providers(name, lock)}
+    words = {_normalized(word) for word in found.words}
+    # `engine="openpyxl"`, `KERAS_BACKEND = "torch"`: a word may be a module or a package.
+    used |= lock.direct & (
+        words | {_normalized(imports.distribution(word) or "") for word in words if word.isidentifier()}
+    )
+    used = _with_needs(used, lock)
+    if "pandas" in used:
+        used |= _with_needs(found.behind_pandas & lock.versions.keys(), lock)
+    draws = any(_DRAWS.search(name) for name in found.attributes)
+    for package in used.copy():
+        for engine, extra in _extras(package) if lock.direct - used else ():
+            if engine in lock.direct and (draws if engine in _DRAWING else not _DEVELOPMENT.match(extra)):
+                used |= _with_needs({engine}, lock)
+    return used
+
+
+def _with_needs(packages: Iterable[str], lock: Lock) -> set[str]:
+    found = [*packages]
+    for name in found:  # it grows
+        found += lock.needs.get(name, set()) - {*found}
+    return {*found}
+
+
+def _providers(name: str, lock: Lock) -> set[str]:
+    """The locked packages that install a module, as `google.cloud.storage`.
+
+    Told by the files that they have installed; for one that is not installed on this system by its name.
+    """
+    guess = _normalized(re.sub(r"\[.*", "", imports.distribution(name) or ""))
+    known = {guess} & lock.versions.keys()
+    if name.partition(".")[0] in sys.stdlib_module_names or imports.root(name) in imports.NOWHERE:
+        return known
+    if known and _depth(name, _record(guess)):
+        return known
+    depths = {package: depth for package in lock.versions if (depth := _depth(name, _record(package)))}
+    return known | {package for package, depth in depths.items() if depth == max(depths.values())}
+
+
+@cache
+def _record(package: str) -> str:
+    """The paths that a package has installed, each behind a line end; nothing of one that is not installed."""
+    return "\n" + _read_of(package, "RECORD")
+
+
+def _depth(name: str, record: str) -> int:
+    """How many parts of a dotted name are a module among the installed files; 0 if none is."""
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        path = "/".join(parts[:length])
+        if f"\n{path}/__init__.py" in record or re.search(rf"\n{re.escape(path)}\.(py|[^/\n]*so|[^/\n]*pyd),", record):
+            return length
+    return 0
+
+
+def _extras(package: str) -> Iterator[tuple[str, str]]:
+    """What a package can use without needing it, each with the extra's name: pyarrow and `parquet` of pandas."""
+    text = _read_of(package, "METADATA").partition("\n\n")[0]
+    for line in re.findall(r"^Requires-Dist: (.*)", text, re.MULTILINE):
+        requirement = re.match(r"([\w.-]+).*\bextra\s*==\s*['\"]([\w.-]+)", line)
+        if requirement:
+            yield _normalized(requirement[1]), requirement[2]
+
+
+def _read_of(package: str, name: str) -> str:
+    """A file about an installed package; nothing of one that is not installed."""
+    from importlib import metadata  # a check has no use for it
+
+    try:
+        return metadata.distribution(package).read_text(name) or ""
+    except metadata.PackageNotFoundError:
+        return ""
+
+
+def _normalized(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()

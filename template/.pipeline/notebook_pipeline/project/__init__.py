@@ -1,0 +1,1 @@
+"""params.yaml, dvc.yaml and dvc.lock: read, and edited byte for byte. Knows nothing of kernels."""

@@ -1,0 +1,1 @@
+"""`pipeline report`: what a change makes of parameters, metrics and plots."""

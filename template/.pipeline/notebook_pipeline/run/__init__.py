@@ -1,0 +1,1 @@
+"""`pipeline run`: executes a stage and observes what it touches."""

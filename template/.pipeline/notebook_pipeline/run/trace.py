@@ -1,0 +1,421 @@
+"""Which files of the project a run reads and writes.
+
+A file's access time tells of every reader: pandas, Arrow, HDF5, DuckDB, a child process. Python's audit hook knows only of
+what Python opens, but also where access times do not tell: on a file system without (`noatime`), on Windows, for files of
+someone else's. Another program that reads a file during the run is seen as well: what is found is a warning, not proof. Of git
+and DVC, which an editor calls all the time, the trace knows whether they were at work (`Trace.doubtful`).
+"""
+
+import atexit
+import contextlib
+import os
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Callable, Collection, Iterable, Iterator
+from pathlib import Path
+
+# At any depth: what is no data of the project's, and what DVC and git keep for themselves.
+_SKIPPED_FOLDERS = {".git", ".dvc", "dvc_plots", ".ipynb_checkpoints", "node_modules"}
+_SKIPPED_FILES = {"dvc.lock", ".gitignore"}
+
+# Tracked files that no notebook has business with: git rereads them with all others whose access time was set, and each DVC
+# reads its own. Whatever reads one of them reads others as well.
+_CANARIES = ("README.md", "dvc.yaml", "dvc.lock", ".gitattributes", ".gitignore", ".pre-commit-config.yaml")
+
+MANY = 10
+"""So many results in one folder are named by the folder."""
+# What several notebooks share: no one of them has the whole of it.
+_SHARED_FOLDERS = {"data", "data/external", "data/processed", "notebooks", "outputs"}
+
+
+class Trace:
+    """Watches the files below the working directory while it is entered.
+
+    All paths are relative to the working directory, with forward slashes.
+
+    Attributes:
+        files: what was there at the start.
+        read: those of them that were read and stayed as they were. A module of the project's own was read, too, where
+            Python took its compiled form.
+        written: what is new or has changed. What the run reads only after having written it is no more than that.
+        listed: folders of data of which Python asked what is in them. Not those that the run wrote into or took modules from.
+        sees_all: whether access times tell here, so that what is not among `read` was not read.
+        unseen: files of which they do not: someone else's, or on a disk that is read-only.
+        noticed: those among `read` of which only access times tell.
+        changed: files of the declared inputs, wherever these lie, that did not stay as they were: written, new or gone.
+        written_by_kernel: what the kernel's Python opened to write, renamed or removed.
+    """
+
+    def __init__(self, inputs: Iterable[str] = ()):
+        """Args:
+        inputs: the declared inputs, files or folders.
+        """
+        self.files: set[str] = set()
+        self.read: set[str] = set()
+        self.written: set[str] = set()
+        self.listed: set[str] = set()
+        self.sees_all = True
+        self.unseen: set[str] = set()
+        self.noticed: set[str] = set()
+        self.changed: set[str] = set()
+        self.written_by_kernel: set[str] = set()
+        self._inputs = {*inputs}
+        self._elsewhere: dict[str, tuple[int, ...]] = {}
+        """The states of those inputs that are not watched: outside of the project, or a tool's."""
+        self._canaries: dict[str, tuple[int, ...]] = {}
+        self._before: dict[str, tuple[int, ...]] = {}
+        """Each file's state at the start."""
+        self._untouched: set[str] = set()
+        """What was in that state when the end began."""
+        self._log: Path | None = None
+        """Where the kernel writes what it opens and lists."""
+
+    def __enter__(self) -> "Trace":
+        self.sees_all = _access_times_tell()
+        for path in _files():
+            try:
+                self._before[path] = state = _state(path)
+            except OSError:  # it went away just now
+                continue
+            try:
+                # Linux (`relatime`) notes a read only where the last one noted is not newer than the last change; macOS,
+                # where it is older. Also where they do not tell: a link may lead to a disk where they do.
+                if state[0] >= state[1]:
+                    _set_back(path, state[1])
+                    self._before[path] = _state(path)
+            except OSError:  # the hook may see it
+                self.unseen.add(path)
+        # Last, and always: git compares ctimes by the second, and must not find a file stale, and no canary.
+        for path in (*_CANARIES, _git_index()):
+            with contextlib.suppress(OSError):
+                _set_back(path, _state(path)[1])
+                self._canaries[path] = _state(path)
+        self._before |= {path: state for path, state in self._canaries.items() if path in self._before}
+        self.files = {path for path in self._before if not path.endswith(".pyc")}
+        self._elsewhere = self._states_elsewhere()
+        return self
+
+    def end(self) -> None:
+        """Looks at all files when the kernel begins to end, which takes longer.
+
+        Until it has ended it may write what it holds open, and what runs at its exit opens files: at what it touched, or tells
+        of, `__exit__` looks again.
+        """
+        for path, before in self._before.items():
+            try:
+                now = _state(path)
+                if now == before:
+                    self._untouched.add(path)
+                elif now[1:] == before[1:]:
+                    self.read.add(path)
+                    _set_back(path, now[1])  # the next run's start has less time for it
+            except OSError:
+                continue
+
+    def __exit__(self, *_) -> None:
+        left = set(_files())
+        told, self.written_by_kernel, listed = self._told()
+        read = told | self.read
+        for path in left - (self._untouched - self.written_by_kernel):
+            try:
+                now = _state(path)
+            except OSError:  # it went away just now
+                continue
+            before = self._before.get(path, (None,))
+            if before[1:] != now[1:]:
+                self.written.add(path)
+            elif before != now:
+                read.add(path)
+        self.read = ({_source(path) for path in read - self.written} & self.files & left) - self.written
+        self.noticed = self.read - {_source(path) for path in told} if self.sees_all else set()
+        self.written = {path for path in self.written if not path.endswith(".pyc")}
+        self.changed = {path for path in self.written | (self.files - left) if is_covered(path, self._inputs)}
+        self.changed |= {path for path, _ in self._elsewhere.items() ^ self._states_elsewhere().items()}
+        self._canaries = {
+            path: before
+            for path, before in self._canaries.items()
+            if path not in told and _state_or_none(path) != before
+        }
+        # A walk over the whole project lists all of it, and Python the folders in which it looks for modules.
+        listed = {path for path in listed if path.startswith("data/")} - {"data/processed"}
+        modules = {path for path in self.read if path.endswith(".py")}
+        self.listed = listed & _above(self.files & left) - _above(self.written | modules) if listed else set()
+
+    def doubtful(self, shown: Callable[[], Collection[str]]) -> set[str]:
+        """Those of `noticed` that git or DVC may have read, and not the run: either was at work meanwhile.
+
+        Args:
+            shown: says what DVC reads to show it: metrics, plots and files of parameters.
+        """
+        if not self.noticed or not self._canaries:
+            return set()
+        from notebook_pipeline import git  # not in the kernel, which loads this module by itself
+
+        if self._canaries.keys() == {_git_index()}:
+            # git has looked at its index, and read no file that stays as it was committed.
+            return self.noticed & (git.paths("diff-files", "--name-only", "--relative", "-z") or set())
+        by_dvc = shown()
+        tracked = git.paths("ls-files", "-z") or set()
+        return {path for path in self.noticed if path in tracked or is_covered(path, by_dvc)}
+
+    def listed_beside(self, results: Iterable[str]) -> set[str]:
+        """The folders that were listed and hold none of these results."""
+        return self.listed - _above(results)
+
+    def watch_kernel(self, folder: str) -> None:
+        """Has a kernel that is about to start tell what it opens and lists.
+
+        Args:
+            folder: its IPYTHONDIR, whose start-up files it runs before the first cell.
+        """
+        self._log = Path(folder, "opened")
+        startup = Path(folder, "profile_default", "startup", "tell_opened.py")
+        startup.parent.mkdir(parents=True)
+        startup.write_text(
+            "import importlib.util as util\n"
+            f"spec = util.spec_from_file_location('trace', {os.path.abspath(__file__)!r})\n"
+            "trace = util.module_from_spec(spec)\n"
+            "spec.loader.exec_module(trace)\n"
+            f"trace.tell_opened({os.getcwd()!r}, {os.fspath(self._log)!r}, get_ipython())\n"
+            "del util, spec, trace\n",
+            encoding="utf-8",
+        )
+
+    def _states_elsewhere(self) -> dict[str, tuple[int, ...]]:
+        """The states of the files of those inputs that are not watched."""
+        states = {}
+        for place in self._inputs:
+            if place in self._before or any(path.startswith(f"{place}/") for path in self._before):
+                continue
+            for path in (place, *_files(f"{place}/")):
+                if not path.endswith(".pyc") and not os.path.isdir(path) and (state := _state_or_none(path)):
+                    states[path] = state[1:]
+        return states
+
+    def _told(self) -> tuple[set[str], set[str], set[str]]:
+        """The files that the kernel says it opened to read and to write, and the folders that it listed."""
+        told = {_READ: set(), _WRITTEN: set(), _LISTED: set()}
+        if self._log is not None and self._log.exists():  # else the kernel never came up
+            for line in os.fsdecode(self._log.read_bytes()).replace(os.sep, "/").split("\n")[:-1]:
+                told.setdefault(line[:1], set()).add(line[1:])
+        return told[_READ], told[_WRITTEN], told[_LISTED]
+
+
+# What each line of a kernel's log begins with.
+_READ, _WRITTEN, _LISTED = "r", "w", "l"
+
+
+def tell_opened(root: str, log: str, shell) -> None:
+    """In the kernel: writes, after each cell and at the end, what was opened to read or to write, and listed, below a folder.
+
+    One a line: what was done, and the path as seen from the folder.
+    """
+    prefix, seen, due = os.path.normcase(os.path.join(root, "")), set(), []
+
+    def note(event, arguments):
+        if event == "open":
+            path, mode, flags = arguments
+            # `open` has a mode, `os.open` has flags only.
+            if mode:
+                done = _READ * ("r" in mode or "+" in mode) + _WRITTEN * ("r" not in mode or "+" in mode)
+            else:
+                access = flags & (os.O_WRONLY | os.O_RDWR)
+                done = _READ * (access != os.O_WRONLY) + _WRITTEN * (access != os.O_RDONLY)
+        elif event in ("os.listdir", "os.scandir"):
+            path, done = arguments[0] or ".", _LISTED
+        elif event in ("os.rename", "os.remove", "os.truncate"):
+            path, done = arguments[0], _WRITTEN
+            if event == "os.rename":
+                add(arguments[1], done)
+        else:
+            return
+        add(path, done)
+
+    def add(path, done):
+        if not isinstance(path, str | bytes):
+            return
+        path = os.path.abspath(os.fsdecode(path))
+        if os.path.normcase(path).startswith(prefix):
+            path = path[len(prefix) :]
+        elif not done.endswith(_WRITTEN):  # a declared input may lie elsewhere
+            return
+        for each in done:
+            line = f"{each}{path}\n"
+            if line not in seen:
+                seen.add(line)
+                due.append(line)
+
+    def tell(*_):
+        lines = due[:]
+        del due[: len(lines)]
+        # Opened anew: a descriptor kept open might be closed by the notebook, and its number be another file's.
+        with contextlib.suppress(OSError), open(log, "ab") as file:
+            file.write(os.fsencode("".join(lines)))
+
+    shell.events.register("post_run_cell", tell)
+    atexit.register(tell)
+    sys.addaudithook(note)
+
+
+def is_covered(path: str, declared: Collection[str]) -> bool:
+    """Whether a path or a folder above it is among those declared."""
+    return path in declared or any(folder in declared for folder in _folders_above(path))
+
+
+def not_covered(paths: Iterable[str], declared: Collection[str]) -> set[str]:
+    """Those that are not declared, nor a folder above them."""
+    folders = {folder for folder in _above(paths) if is_covered(folder, declared)}
+    return {path for path in paths if path not in declared and path.rpartition("/")[0] not in folders}
+
+
+def outermost(paths: set[str]) -> set[str]:
+    """Those that lie in no other."""
+    return {path for path in paths if not is_covered(path, paths - {path})}
+
+
+def by_folder(found: set[str], others: set[str], declared: Collection[str], whole: bool) -> list[str]:
+    """Paths, with a folder in the place of its files.
+
+    Args:
+        found: what is to be named.
+        others: what else is there.
+        declared: what has an entry of its own already: DVC takes no folder around it.
+        whole: name a folder of results, where they are many and all that it holds; else one of inputs, where most of what
+            it holds was read.
+    """
+    if not found:
+        return []
+    # Not of modules: Python writes among them.
+    counts = Counter(folder for path in found if not path.endswith(".py") for folder in _folders_above(path))
+    of_others = Counter(folder for path in others for folder in _folders_above(path))
+    excluded = _SHARED_FOLDERS | _above(declared)
+    folders = {
+        folder for folder, count in counts.items()
+        if folder not in excluded
+        and (count >= MANY and not of_others[folder] if whole else count > 1 and of_others[folder] < count)
+    }  # fmt: skip
+    return sorted(path for path in found | folders if not any(above in folders for above in _folders_above(path)))
+
+
+def _above(paths: Iterable[str]) -> set[str]:
+    """All folders around some paths."""
+    parents = {path.rpartition("/")[0] for path in paths} - {""}
+    return parents | {folder for path in parents for folder in _folders_above(path)}
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while "/" in path:
+        path = path.rpartition("/")[0]
+        yield path
+
+
+def _state(path: str) -> tuple[int, ...]:
+    """A file's access time, and its modification time, size and inode: by these, another file is known.
+
+    Raises:
+        OSError: it is gone.
+    """
+    stat = os.stat(path)  # on Windows, a folder's entry knows no inode
+    return stat.st_atime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
+
+
+def _state_or_none(path: str) -> tuple[int, ...] | None:
+    with contextlib.suppress(OSError):
+        return _state(path)
+    return None
+
+
+def _git_index() -> str:
+    """Where git keeps what it knows of the tracked files; empty outside of a repository."""
+    for folder in (Path.cwd(), *Path.cwd().parents):
+        git = folder / ".git"
+        if git.is_file():  # a worktree
+            git = folder / git.read_text(encoding="utf-8").partition("gitdir:")[2].strip()
+        if git.is_dir():
+            return Path(os.path.relpath(git / "index")).as_posix()  # as the kernel tells of it
+    return ""
+
+
+def _files(start: str = "") -> Iterator[str]:
+    """All files that are watched, or those below a folder."""
+    root = os.getcwd()
+    environments = {os.path.abspath(sys.prefix), os.path.abspath(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv")}
+    own, linked = os.path.dirname(os.path.abspath(__file__)), set()
+    folders = [start]
+    while folders:
+        folder = folders.pop()
+        try:
+            entries = [*os.scandir(folder or ".")]
+        except OSError:  # gone, or closed to us
+            continue
+        for entry in entries:
+            name = entry.name
+            path = folder + name
+            # At the root, what begins with a dot is settings of tools.
+            if not folder and name[0] == ".":
+                continue
+            try:
+                if not entry.is_dir():
+                    if name not in _SKIPPED_FILES and name[-4:] != ".dvc":
+                        yield path
+                    continue
+            except OSError:  # it went away just now
+                continue
+            if name in _SKIPPED_FOLDERS:
+                continue
+            full = os.path.join(root, path)
+            if full == own or full in environments or os.path.exists(os.path.join(full, "pyvenv.cfg")):
+                continue
+            if entry.is_symlink():
+                # A link to data elsewhere; what it holds of the project itself is watched under its own name.
+                target = os.path.realpath(full)
+                if target in linked or _is_below(target, root) or _is_below(root, target):
+                    continue
+                linked.add(target)
+            folders.append(path + "/")
+
+
+def _is_below(path: str, folder: str) -> bool:
+    return os.path.join(path, "").startswith(os.path.join(folder, ""))
+
+
+def _set_back(path: str, mtime: int) -> None:
+    """Sets a file's access time to before its last change.
+
+    The time of that change stays, so nothing that DVC remembers of the file gets stale. The access time is another each
+    time: what was read is still seen by another run that watches the file, and under the file's other names.
+
+    Raises:
+        OSError: the file is not ours.
+    """
+    os.utime(path, ns=(max(0, mtime // 10**9 - random.randrange(1, 10**6)) * 10**9, mtime))
+
+
+def _access_times_tell() -> bool:
+    """Tries it out: it depends on the mount (`noatime`), and on a setting of Windows."""
+    try:
+        # Neither is watched.
+        handle, path = tempfile.mkstemp(prefix=".", dir=".dvc/tmp" if os.path.isdir(".dvc/tmp") else ".")
+    except OSError:
+        return False
+    os.close(handle)
+    try:
+        Path(path).write_bytes(b"x")
+        _set_back(path, _state(path)[1])
+        before = _state(path)
+        Path(path).read_bytes()
+        return _state(path) != before
+    except OSError:  # as where times are not ours to set
+        return False
+    finally:
+        os.unlink(path)
+
+
+def _source(path: str) -> str:
+    """A file, or the module that it is the compiled form of: Python then does not open the module itself."""
+    folder, _, name = path.rpartition("/")
+    if not name.endswith(".pyc") or not (folder == "__pycache__" or folder.endswith("/__pycache__")):
+        return path
+    return f"{folder.removesuffix('__pycache__')}{name.partition('.')[0]}.py"

@@ -1,0 +1,1 @@
+"""`pipeline setup`: turns a new clone or copy into a working checkout."""

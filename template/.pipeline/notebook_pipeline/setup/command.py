@@ -1,0 +1,374 @@
+"""`pipeline setup`: a new copy or clone becomes a working checkout.
+
+Runs under any Python, before there is an environment: imports the standard library only. Each step is done where it is
+still to do, so it can be run again at any time.
+"""
+
+import argparse
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import unicodedata
+from collections.abc import Callable
+from pathlib import Path
+
+AGAIN = "uv run pipeline setup"
+# Set in the configuration of a repository that was made here, until its first commit: a later run goes on from there.
+FIRST_COMMIT_DUE = "pipeline.firstCommitDue"
+
+
+HOOKS = ("pre-commit", "pre-push", "post-checkout")
+"""As .pre-commit-config.yaml has them."""
+CALL_HOOKS = (
+    "test ! -f .pre-commit-config.yaml || uv run pre-commit hook-impl --config=.pre-commit-config.yaml "
+    '--hook-type="$(basename "$0")" --hook-dir="$(dirname "$0")" -- "$@"'
+)
+
+
+class StepFailed(Exception):
+    """A step that could not be done; one line that says why and what to type later."""
+
+
+def main(argv: list[str]) -> int:
+    """Takes all steps that can be taken and returns the exit code: 1 where one failed."""
+    parser = argparse.ArgumentParser(prog="pipeline setup", description=__doc__.partition(": ")[2])
+    parser.add_argument("--notebook", metavar="PATH", help="a notebook of yours, to make the first stage of")
+    notebook = parser.parse_args(argv).notebook
+    steps = [
+        ("git repository", _repository),
+        ("environment", _environment),
+        ("data", _data),
+        ("git hooks", _hooks),
+        *([("notebook", lambda: _notebook(notebook))] if notebook else []),
+        ("pipeline", _pipeline),
+        ("first commit", _first_commit),
+    ]
+    failed, interrupted = [], False
+    heed_one_interrupt()
+    try:
+        for name, step in steps:
+            if name == "pipeline" and {"data", "notebook"} & {*failed}:
+                continue  # it would lack its inputs, or run the same notebook again
+            if not _take(name, step):
+                failed.append(name)
+            if {"git repository", "environment"} & {*failed}:
+                break  # the rest needs both
+    except KeyboardInterrupt:
+        interrupted = True
+    if failed or interrupted:
+        again = f"{AGAIN} --notebook {_quoted(notebook)}" if notebook else AGAIN
+        first = f"First do what the line `{failed[0]}: ...` says, then" if failed else "To go on from there"
+        print(f"\nThe project is here, but not all of it is set up. {first}: {again}", file=sys.stderr)
+        return 1
+    print(f"\n{_verdict()}", flush=True)
+    return 0
+
+
+def heed_one_interrupt() -> None:
+    """Ctrl-C arrives twice, from the terminal and from uv: the second must not meet the work that the first one causes."""
+
+    def interrupt(number, frame):
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    signal.signal(signal.SIGINT, interrupt)
+
+
+def _verdict() -> str:
+    """Whether all is up to date, and what to open: the last line."""
+    notebooks = sorted(Path("notebooks").glob("*.ipynb"))
+    place = notebooks[0].as_posix() if len(notebooks) == 1 else "notebooks/"
+    if _succeeds(_uv(), "run", "dvc", "status", "--quiet", quiet=True):
+        state = "Everything is up to date."
+    else:
+        state = "Not everything is up to date: uv run dvc status says what, uv run dvc repro runs it."
+    return f"{state} Open {place} in your editor, or: uv run --with jupyterlab jupyter lab"
+
+
+def _take(name: str, step: Callable[[], str]) -> bool:
+    """Takes one step and says what came of it."""
+    print(f"\n== {name}", flush=True)
+    try:
+        print(step(), flush=True)
+    except StepFailed as error:
+        print(f"{name}: {error}", file=sys.stderr, flush=True)
+        return False
+    return True
+
+
+def _repository() -> str:
+    if shutil.which("git") is None:
+        raise StepFailed(f"git is not installed: install it from https://git-scm.com, then {AGAIN}")
+    top = _top()
+    if top and _first_commit_due():
+        if not _read("git", "rev-parse", "--verify", "--quiet", "HEAD"):
+            return "was made here, and waits for its first commit"
+        # A person has made it.
+        _run("git", "config", "--unset", FIRST_COMMIT_DUE, hint=AGAIN)
+    # A folder that the repository around it ignores is no part of that repository.
+    if top and subprocess.run(["git", "check-ignore", "-q", "."], env=_environ()).returncode != 0:
+        place = "is there" if Path(top).resolve() == Path.cwd().resolve() else f"this is part of {top}"
+        return f"{place}: nothing will be committed"
+    _run("git", "init", "--quiet", "--initial-branch=main", hint=AGAIN)
+    _run("git", "config", FIRST_COMMIT_DUE, "true", hint=AGAIN)
+    return "made a new one"
+
+
+def _environment() -> str:
+    _sync()
+    if not _succeeds(_uv(), "run", "dvc", "--version", quiet=True):
+        # Each program of an environment has its full path in it: where the project was moved, none of them starts.
+        _remove_environment()
+        _sync()
+    return "installed what pyproject.toml asks for, into .venv"
+
+
+def _sync() -> None:
+    done = subprocess.run(
+        [_uv(), "sync", "--quiet"],
+        env=_environ(),
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+    )
+    if done.returncode == 0:
+        return
+    if "incompatible with the project's Python requirement" in done.stderr:
+        raise StepFailed(
+            "the Python that UV_PYTHON or .python-version names is too old for pyproject.toml: "
+            f"name a newer one there, or none, then {AGAIN}"
+        )
+    if "No interpreter found" in done.stderr or "python-build-standalone" in done.stderr:
+        raise StepFailed(
+            f"no Python that is new enough for pyproject.toml: install one (https://www.python.org/downloads), then {AGAIN}"
+        )
+    if re.search("error sending request|dns error|[Nn]etwork (connectivity is|was) disabled", done.stderr):
+        raise StepFailed(f"no network, or no way to the packages that pyproject.toml asks for; with one, {AGAIN}")
+    print(done.stderr.strip(), file=sys.stderr)
+    raise StepFailed(f"uv says above what it cannot install; then {AGAIN}")
+
+
+def _remove_environment() -> None:
+    """Removes the one that uv made here; another may be in use elsewhere."""
+    folder = Path(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv")
+    try:
+        if folder == Path(".venv") and "\nuv = " in (folder / "pyvenv.cfg").read_text(encoding="utf-8"):
+            shutil.rmtree(folder)
+            return
+    except OSError:
+        pass  # Windows keeps a Python that runs
+    raise StepFailed(f"DVC does not start from {folder}: remove that folder, then {AGAIN}")
+
+
+def _main_worktree() -> "Path | None":
+    """This project in the main worktree of a repository that has several; None if this is the one."""
+    listed = _read("git", "worktree", "list", "--porcelain").partition("\n")[0].removeprefix("worktree ")
+    project = Path(listed, _read("git", "rev-parse", "--show-prefix")) if listed else Path()
+    return project if (project / ".dvc").is_dir() and project.resolve() != Path.cwd().resolve() else None
+
+
+def _cache(main_worktree: Path) -> str:
+    """Has DVC use the main worktree's cache, so that nothing is fetched or computed again."""
+    cache = _read(_uv(), "run", "dvc", "--cd", str(main_worktree), "cache", "dir")
+    own = _read(_uv(), "run", "dvc", "cache", "dir")
+    if not cache or own == cache:
+        return f"{own} is used by all worktrees"
+    config = Path(".dvc/config.local")
+    if config.exists() or any(Path(own, "files", "md5").glob("*")):
+        return f"{own} is this worktree's own. To use the main one's: uv run dvc cache dir --local {_quoted(cache)}"
+    # `dvc cache dir` fails on an umlaut. In the system's encoding, as DVC reads it.
+    config.write_text(f'[cache]\n    dir = "{Path(cache).as_posix()}"\n')
+    return f"uses the main worktree's, {cache}: `dvc gc` needs `--projects` with the other worktree's folder"
+
+
+def _data() -> str:
+    if main_worktree := _main_worktree():
+        print(f"DVC's cache: {_cache(main_worktree)}", flush=True)
+    if Path("data/external").is_dir() and not Path("data/external.dvc").exists():
+        _uv_run("dvc", "add", "--quiet", "data/external", hint="uv run dvc add data/external")
+        return "DVC tracks data/external; git keeps data/external.dvc"
+    if not (Path("data/external.dvc").exists() or Path("dvc.lock").exists()):
+        return "there is no folder data/external: nothing to track"
+    # Progress goes to the screen; the one line comes back.
+    done = subprocess.run(
+        [_uv(), "run", "python", "-m", "notebook_pipeline.setup.fetch"], env=_environ() | {"PYTHONIOENCODING": "utf-8"},
+        stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
+    )  # fmt: skip
+    if done.returncode:
+        raise StepFailed(done.stdout.strip() or f"`uv run dvc pull` failed; then {AGAIN}")
+    return done.stdout.strip()
+
+
+def _hooks() -> str:
+    top = _top()
+    if not top:
+        raise StepFailed(f"there is no git repository: git init, then {AGAIN}")
+    if Path(top).resolve() != Path.cwd().resolve():
+        return f"git runs the hooks of {top} only: before a commit, type here: uv run pipeline check --fix"
+    if folder := _read("git", "config", "--type=path", "core.hooksPath"):
+        return _hooks_elsewhere(Path(folder))
+    folder = Path(_read("git", "rev-parse", "--git-path", "hooks"))
+    if _main_worktree() and _is_installed(folder / HOOKS[0]):
+        return "the main worktree's hooks are used here, too"
+    # On Windows it would write the hook in another encoding than git's shell reads.
+    _uv_run("python", "-X", "utf8", "-m", "pre_commit", "install", hint="uv run pre-commit install", quiet=True)
+    for hook in (folder / name for name in HOOKS):
+        if hook.exists():  # a project may have taken one out
+            _add_path_of_uv(hook)
+    return "pre-commit checks each commit; DVC follows git push and git checkout"
+
+
+def _hooks_elsewhere(folder: Path) -> str:
+    """What to do if git runs the hooks of a folder of the person's own, in which pre-commit installs none."""
+    try:
+        if "hook-impl" in (folder / HOOKS[0]).read_text(encoding="utf-8", errors="replace"):
+            return f"git runs the hooks in {folder} (core.hooksPath), which call pre-commit"
+    except OSError:
+        pass  # there is no such hook
+    return (
+        f"git runs the hooks in {folder} (core.hooksPath): none was installed. Fix: in its executable files {', '.join(HOOKS)} "
+        f"add the line: {CALL_HOOKS}"
+    )
+
+
+def _is_installed(hook: Path) -> bool:
+    """Whether pre-commit wrote this hook, for a Python that still exists."""
+    text = hook.read_text(encoding="utf-8", errors="replace") if hook.exists() else ""
+    python = re.search(r"^INSTALL_PYTHON=(.+)$", text, re.MULTILINE)
+    return bool(python) and os.path.exists("".join(shlex.split(python[1])))
+
+
+def _add_path_of_uv(hook: Path) -> None:
+    """Has a hook of pre-commit's find uv if git runs without a terminal's PATH: in an editor started from the desktop."""
+    # Not uv's own word for where it is, which names its version if it comes from Homebrew.
+    folder = os.path.dirname(shutil.which("uv") or _uv())
+    # Git's shell on Windows: `C:/Users` is `/c/Users`.
+    folder = re.sub(r"^([A-Za-z]):", r"/\1", folder.replace("\\", "/")) if os.name == "nt" else folder
+    with hook.open(encoding="utf-8", newline="") as file:
+        text = file.read()
+    # Last, so that everything else is found as before.
+    new = text.replace("# end templated\n", f'# end templated\nPATH="$PATH":{shlex.quote(folder)}\n', 1)
+    hook.write_bytes(new.encode())
+
+
+def _notebook(path: str) -> str:
+    # As add.py calls its copy.
+    name = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", Path(path).stem)).strip("_-") or "notebook"
+    own = f"notebooks/{name}.ipynb"
+    if _is_run_in(own, "dvc.lock"):
+        return f"{own} has a stage already"
+    # Where the stage is there, but has never succeeded, the copy is the notebook that was mended since.
+    given = own if _is_run_in(own, "dvc.yaml") else path
+    if not _succeeds(_uv(), "run", "pipeline", "add", given):
+        later = own if _is_run_in(own, "dvc.yaml") else path
+        add = "uv run pipeline add"
+        raise StepFailed(f"`{add} {_quoted(given)}` failed; later: {add} {_quoted(later)}")
+    return f"made a stage of {own}"
+
+
+def _is_run_in(notebook: str, file: str) -> bool:
+    """Whether a stage in dvc.yaml or dvc.lock runs it. YAML cannot be read here, but a command has that path word for word."""
+    path = Path(file)
+    return path.exists() and bool(re.search(rf"run\s+{re.escape(notebook)}\s", path.read_text(encoding="utf-8")))
+
+
+def _pipeline() -> str:
+    if Path("dvc.lock").exists() and not _results_missing():
+        return "dvc.lock is there: it has run before"
+    _uv_run("dvc", "repro", hint="uv run dvc repro")
+    if not Path("dvc.lock").exists():
+        return "has no stage yet; this makes one: uv run pipeline add NOTEBOOK"
+    _uv_run("dvc", "metrics", "show", hint="uv run dvc metrics show")
+    return "outputs/ has the results"
+
+
+def _results_missing() -> bool:
+    """Whether something that dvc.lock records is not here, and no remote had it."""
+    status = _read(_uv(), "run", "dvc", "data", "status", "--json")
+    return bool(json.loads(status or "{}").get("uncommitted", {}).get("deleted"))
+
+
+def _first_commit() -> str:
+    if not _first_commit_due():
+        is_changed = _read("git", "status", "--porcelain", ".")
+        return "the repository was there before: commit when you like" if is_changed else "nothing is left to commit"
+    _run("git", "add", "--all", hint="git add --all")
+    if not _read("git", "var", "GIT_COMMITTER_IDENT"):
+        raise StepFailed(
+            'git does not know you: git config --global user.name "Your Name", '
+            "git config --global user.email you@example.com"
+        )
+    commit = ("git", "commit", "--quiet", "--message", "Start of the project")
+    said = "committed the project as it is"
+    # Hooks refuse the commit in which they mend a file, and accept the next one.
+    if not _succeeds(*commit, quiet=True):
+        _run("git", "add", "--all", hint="git add --all")
+        if not _succeeds(*commit):
+            _run(*commit, "--no-verify", hint=AGAIN)
+            said += ", though the hooks object: uv run pre-commit run --all-files says to what"
+    _run("git", "config", "--unset", FIRST_COMMIT_DUE, hint=AGAIN)
+    return said
+
+
+def _top() -> str:
+    """The folder of the git repository around this one; empty where there is none."""
+    return _read("git", "rev-parse", "--show-toplevel")
+
+
+def _first_commit_due() -> bool:
+    return _read("git", "config", "--local", FIRST_COMMIT_DUE) == "true"
+
+
+def _uv() -> str:
+    """uv, which tells its children where it is; it need not be on the PATH."""
+    uv = os.environ.get("UV") or shutil.which("uv")
+    if uv is None:
+        raise StepFailed(f"uv is not installed: pip install uv, then {AGAIN}")
+    return uv
+
+
+def _quoted(word: str) -> str:
+    """A word of a command line, as it is typed here."""
+    return f'"{word}"' if os.name == "nt" else shlex.quote(word)
+
+
+def _uv_run(*command: str, hint: str, quiet: bool = False) -> None:
+    _run(_uv(), "run", *command, hint=hint, quiet=quiet)
+
+
+def _run(*command: str, hint: str, quiet: bool = False) -> None:
+    """Runs a command whose messages go to the screen.
+
+    Raises:
+        StepFailed: it failed; the message says what to type later.
+    """
+    quietly = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
+    done = subprocess.run(command, env=_environ(), encoding="utf-8", errors="replace", **quietly)
+    if done.returncode != 0:
+        shown = " ".join(Path(command[0]).stem if index == 0 else word for index, word in enumerate(command))
+        lines = (done.stdout or "").split("\n")
+        reason = next((f" ({line.strip()})" for line in reversed(lines) if re.search(r"[Ee]rror\b", line)), "")
+        raise StepFailed(f"`{shown}` failed{reason}; later: {hint}")
+
+
+def _succeeds(*command: str, quiet: bool = False) -> bool:
+    return subprocess.run(command, env=_environ(), capture_output=quiet).returncode == 0
+
+
+def _read(*command: str) -> str:
+    """What a command prints; empty where it fails."""
+    done = subprocess.run(command, env=_environ(), capture_output=True, text=True, encoding="utf-8", errors="replace")
+    return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _environ() -> dict[str, str]:
+    """The environment variables without those that point at the Python which runs this, Copier's perhaps."""
+    return {
+        name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH")
+    }

@@ -1,0 +1,1 @@
+"""`pipeline sweep`: runs many experiments over a Dask cluster."""

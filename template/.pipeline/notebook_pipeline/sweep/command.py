@@ -1,0 +1,437 @@
+"""`pipeline sweep -S NAME=VALUES ...`: many experiments at once, on this machine's cores or a Dask cluster.
+
+Each is what `dvc exp run` with these values makes; `worker.py` runs it, in a clone. Its name follows from its values, so
+that a sweep which is started again finds what is done.
+"""
+
+import argparse
+import contextlib
+import importlib.util
+import math
+import os
+import re
+import sys
+import tempfile
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from notebook_pipeline.sweep import cluster
+from notebook_pipeline.sweep.grid import Experiment, SweepError, described, experiments, messages
+
+HOW_TO_INSTALL = "`sweep` needs Dask: uv run --group sweep pipeline sweep ..."
+GO_ON = "what is done is kept, and the same command goes on from there"
+STOPPED = f"\nstopped: {GO_ON}"
+
+
+@dataclass
+class Place:
+    """Where workers get the project, and where experiments go."""
+
+    source: str
+    """The git repository."""
+    remote: bool
+    """Whether that is another one than this, with data over the DVC remote."""
+    config: str | None
+    """The text of the clones' .dvc/config.local."""
+    folder: str | None
+    """Where clones are; None for a place on each worker."""
+    git_remote: str = ""
+    """What git calls the repository, where it is another one."""
+
+
+def main(argv: list[str]) -> int:
+    """Runs what is missing of the grid; returns the exit code: 1 where an experiment failed, 130 after Ctrl-C."""
+    arguments = _arguments(argv)
+    if importlib.util.find_spec("distributed") is None:
+        print(HOW_TO_INSTALL, file=sys.stderr)
+        return 1
+    # Where it goes to a file, too, each result is there when it comes.
+    sys.stdout.reconfigure(line_buffering=True)
+    try:
+        return _run(arguments)
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 130
+
+
+def _run(arguments: argparse.Namespace) -> int:
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo
+
+    from notebook_pipeline.sweep.worker import GitError
+
+    try:
+        with Repo() as repo:
+            return _Sweep(repo, arguments).run()
+    except (SweepError, DvcException, GitError) as error:
+        print(" ".join(messages(error)), file=sys.stderr)
+        return 1
+
+
+def _arguments(argv: list[str]) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="pipeline sweep", description=__doc__.partition(": ")[2])
+    parser.add_argument(
+        "-S", "--set-param", dest="settings", metavar="[FILE:]NAME=VALUES", action="append", required=True,
+        help="as in `dvc exp run`: a value, a list with commas, range() or choice()",
+    )  # fmt: skip
+    where = parser.add_mutually_exclusive_group()
+    where.add_argument("--scheduler", metavar="ADDRESS", help="of a running Dask cluster, as in tcp://host:8786")
+    where.add_argument(
+        "--cluster", choices=cluster.BATCH_SYSTEMS, help="a batch system, with the options in Dask's configuration"
+    )
+    parser.add_argument(
+        "--workers", type=int, metavar="N", help="how many at a time (without a cluster: as many as cores)"
+    )
+    parser.add_argument("--by", metavar="[FILE:]METRIC", help="the summary's order, best first")
+    parser.add_argument(
+        "--sort-order", choices=["asc", "desc"], default="desc", help="desc (default): the highest is best"
+    )
+    parser.add_argument("--dirty", action="store_true", help="run with what is not committed")
+    arguments = parser.parse_args(argv)
+    if arguments.scheduler and arguments.workers:
+        parser.error("--workers: a running cluster has those that it has")
+    if arguments.cluster and not arguments.workers:
+        parser.error("--cluster needs --workers N")
+    if arguments.workers is not None and arguments.workers < 1:
+        parser.error("--workers: at least 1")
+    return arguments
+
+
+class _Sweep:
+    """One call of the verb."""
+
+    def __init__(self, repo, arguments: argparse.Namespace):
+        self.repo = repo
+        self.arguments = arguments
+        self.root = Path(repo.root_dir)
+        self.top = Path(repo.scm.root_dir)
+        self.prefix = self._git("rev-parse", "--show-prefix")
+        """The project's folder in the repository, as `analyses/churn/`; empty where it is the whole."""
+        self.failed = {}
+        """Why, by the experiments' names."""
+        self.metrics = {}
+        """What `_metrics` has read: an experiment's do not change."""
+
+    def run(self) -> int:
+        """Shows the grid, runs what is missing of it, and sums up; returns the exit code."""
+        self.baseline = self._git("rev-parse", "--quiet", "--verify", "HEAD", check=False)
+        if not self.baseline:
+            raise SweepError("there is no commit yet, from which experiments could start: git commit")
+        self.namespace = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}"
+        self.commit, tree = self._saved()
+        # To DVC one name is one experiment, whatever the commit; to git, whatever the project.
+        self.experiments = experiments(self.arguments.settings, self.root, self.baseline + tree + self.prefix)
+        self._check_metric()
+        self.place = self._place()
+        done = self._done()
+        print(described(self.experiments, self.baseline))
+        if done:
+            print(f"{len(done)} of them {'is' if len(done) == 1 else 'are'} there already")
+        missing = [experiment for experiment in self.experiments if experiment.name not in done]
+        code = self._run(missing) if missing else 0
+        self._sum_up()
+        return code or bool(self.failed)
+
+    def _run(self, missing: list[Experiment]) -> int:
+        """Runs experiments; returns 130 where Ctrl-C ended it, 1 where the cluster did, else 0."""
+        from notebook_pipeline.sweep.worker import GitError
+
+        where = self.arguments
+        with contextlib.ExitStack() as until_the_end:
+            client = until_the_end.enter_context(cluster.connected(where.scheduler, where.cluster, where.workers))
+            name = until_the_end.enter_context(self._given(client))
+            try:
+                self._run_on(client, name, missing)
+                return 0
+            except KeyboardInterrupt:
+                print(STOPPED, file=sys.stderr)
+                return 130
+            except (SweepError, GitError) as error:
+                print(f"{error}: {GO_ON}", file=sys.stderr)
+                return 1
+            finally:
+                # What was done in the meantime.
+                with contextlib.suppress(GitError):
+                    self._collect()
+
+    def _run_on(self, client, name: str, missing: list[Experiment]) -> None:
+        """Runs experiments on a cluster, as the sweep of that name, and tells of each as it comes.
+
+        Raises:
+            SweepError, GitError: the cluster is gone, or the git remote.
+        """
+        from tqdm import tqdm
+
+        from notebook_pipeline.sweep.worker import Experiments, patiently
+
+        place = self.place
+        plugin = Experiments(
+            name=name, source=place.source, ref=_ref(name), baseline=self.baseline, commit=self.commit,
+            prefix=self.prefix, folder=place.folder, config=place.config, remote=place.remote, author=self._author(),
+        )  # fmt: skip
+        with tqdm(total=len(missing), unit="experiment", disable=None) as bar:
+            for experiment, result in cluster.Tasks(client, plugin, bar.write).run(missing):
+                if result["status"] == "done":
+                    patiently(threading.Event(), self._collect)
+                    bar.write(f"{experiment.name}  {experiment}  {self._told(experiment)}".rstrip())
+                else:
+                    self.failed[experiment.name] = self._reason(experiment, result)
+                    bar.write(f"{experiment.name}  {experiment}  failed: {self.failed[experiment.name]}")
+                bar.update()
+
+    # What is to be done
+
+    def _saved(self) -> tuple[str, str]:
+        """The commit that experiments start from; and its tree where that is not the baseline's.
+
+        Raises:
+            SweepError: there is something that no commit has, and no --dirty.
+        """
+        outs = [out for stage in self.repo.index.stages if stage.is_data_source for out in stage.outs]
+        changed = [os.path.relpath(out.fspath) for out in outs if out.exists and out.changed_checksum()]
+        if changed:
+            raise SweepError(f"changed since `dvc add`: {', '.join(changed)}: uv run dvc add {' '.join(changed)}")
+        status = self._git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", ".")
+        if not status:
+            return self.baseline, ""
+        if not self.arguments.dirty:
+            # git names them as seen from the repository.
+            names = [line.split(maxsplit=1)[1].removeprefix(self.prefix) for line in status.split("\0") if line]
+            names = ", ".join(names)
+            raise SweepError(f"not committed: {names}: git commit, or --dirty to run with it as it is")
+        # As `git stash` does: a tree of what is here, by an index of its own.
+        with tempfile.TemporaryDirectory() as folder:
+            index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
+            self._git("read-tree", "HEAD", **index)
+            self._git("add", "--all", "--", ".", **index)
+            tree = self._git("write-tree", **index)
+        name, email = self._author()
+        author = ("-c", f"user.name={name}", "-c", f"user.email={email}")
+        return self._git(*author, "commit-tree", tree, "-p", self.baseline, "-m", "Not committed"), tree
+
+    def _check_metric(self) -> None:
+        """Raises SweepError where --by names no metric, as far as that can be known before a run."""
+        by = self.arguments.by
+        known = self._metrics(self.baseline)[self.baseline] if by else {}
+        if known and not any(_is_metric(name, by) for name in known):
+            raise SweepError(f"--by {by}: there is no such metric; there is {', '.join(known)}")
+
+    def _done(self) -> set[str]:
+        """The names of those experiments that are there; those of the git remote are fetched."""
+        self._collect()
+        there = set(self._git("for-each-ref", "--format=%(refname:lstrip=4)", self.namespace).split())
+        return {experiment.name for experiment in self.experiments} & there
+
+    # Repositories
+
+    def _place(self) -> Place:
+        """Where workers get the project.
+
+        Raises:
+            SweepError: a cluster has no way to get it.
+        """
+        from configobj import ConfigObj
+
+        if not (self.arguments.scheduler or self.arguments.cluster):
+            # As DVC does for an experiment in a folder of its own.
+            local = ConfigObj(self.repo.config.read("local"))
+            local.setdefault("cache", {})["dir"] = self.repo.cache.local_cache_dir
+            text = "\n".join(local.write()) + "\n"
+            return Place(str(self.top), False, text, str(self._folder()))
+        names = self._git("remote").split()
+        if not names:
+            raise SweepError(
+                "there is no git remote, from which the workers take the project: git remote add origin URL"
+            )
+        name = "origin" if "origin" in names else names[0]
+        url = self._git("remote", "get-url", name)
+        if (self.top / url).exists():
+            url = str((self.top / url).resolve())
+        committed = ConfigObj(str(self.root / ".dvc/config"))
+        shared = os.path.isabs(committed.get("cache", {}).get("dir", ""))
+        if not shared and not committed.get("core", {}).get("remote"):
+            raise SweepError(
+                "there is no DVC remote, from which the workers take the inputs: "
+                "uv run dvc remote add --default storage URL, and git commit"
+            )
+        return Place(url, not shared, "" if shared else None, None, name)
+
+    @contextlib.contextmanager
+    def _given(self, client) -> Iterator[str]:
+        """Has the commit, and over a DVC remote its data, where workers can take it; yields the sweep's name.
+
+        The reference is this sweep's own: another one from the same commit may end earlier. A sweep has a file locked
+        while it lives, so that the next one here finds what one that was killed has left, in git and on the cluster.
+        """
+        from notebook_pipeline.sweep.worker import locked
+
+        for left in self._folder().glob("*.ref"):
+            if self._take_back(left):
+                cluster.forget(client, left.stem)
+        file = self._folder() / f"sweep-{os.urandom(4).hex()}.ref"
+        try:
+            with locked(file) as handle:
+                handle.write((self.place.source if self._is_elsewhere() else "").encode())
+                handle.flush()
+                self._give(_ref(file.stem))
+                yield file.stem
+        finally:
+            self._take_back(file)
+
+    def _folder(self) -> Path:
+        folder = Path(self.repo.tmp_dir, "sweep")
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def _give(self, ref: str) -> None:
+        from notebook_pipeline.sweep.worker import patiently
+
+        if not self._is_elsewhere():
+            # Also keeps git from tidying up what `--dirty` made.
+            self._git("update-ref", ref, self.commit)
+            return
+        if self.place.remote:
+            try:
+                count = self.repo.push(run_cache=True)
+            except Exception as error:  # each kind of remote has its own
+                raise SweepError(f"the DVC remote takes no data: {' '.join(messages(error))}") from None
+            if count:
+                print(f"pushed {count} file{'s' if count > 1 else ''} to the DVC remote")
+        patiently(threading.Event(), self._git, "push", "--quiet", "--force", self.place.source, f"{self.commit}:{ref}")
+
+    def _take_back(self, file: Path) -> bool:
+        """Deletes a sweep's reference, of which a file says where it is; False where the sweep lives, or git refuses."""
+        from notebook_pipeline.sweep.worker import GitError, locked
+
+        if (handle := locked(file)) is None:
+            return False
+        with handle:
+            handle.seek(0)
+            source, ref = handle.read().decode(), _ref(file.stem)
+            try:
+                if not source:
+                    self._git("update-ref", "-d", ref)
+                elif self._git("ls-remote", source, ref):
+                    self._git("push", "--quiet", source, f":{ref}")
+            except GitError:
+                return False
+        file.unlink(missing_ok=True)
+        return True
+
+    def _collect(self) -> None:
+        """Fetches what the git remote has of the sweep."""
+        if not self._is_elsewhere():
+            return
+        refs = {f"{self.namespace}/{experiment.name}" for experiment in self.experiments}
+        there = self._git("ls-remote", self.place.source, f"{self.namespace}/*").split()[1::2]
+        here = self._git("for-each-ref", "--format=%(refname)", self.namespace).split()
+        new = sorted(refs & set(there) - set(here))
+        for start in range(0, len(new), 100):  # a command line has an end
+            wanted = [f"{name}:{name}" for name in new[start : start + 100]]
+            self._git("fetch", "--quiet", "--no-tags", self.place.source, *wanted)
+
+    def _is_elsewhere(self) -> bool:
+        return self.place.folder is None
+
+    def _author(self) -> tuple[str, str]:
+        """The name and e-mail address by which git knows the person; DVC's experiments need none."""
+        known = re.match(r"(.+) <(.+)> ", self._git("var", "GIT_AUTHOR_IDENT", check=False))
+        return known.groups() if known else ("sweep", "sweep@localhost")
+
+    def _git(self, *arguments: str, check: bool = True, **environ: str) -> str:
+        from notebook_pipeline.sweep.worker import git
+
+        return git(*arguments, cwd=self.root, check=check, **environ)
+
+    # Results
+
+    def _metrics(self, *revisions: str) -> dict[str, dict[str, object]]:
+        """The metrics of experiments or commits, each as `outputs/metrics.yaml:f1`."""
+        from dvc.repo import Repo
+
+        if new := [revision for revision in revisions if revision not in self.metrics]:
+            with Repo(str(self.root)) as repo:  # a new one: it sees what git has got meanwhile
+                shown = repo.metrics.show(revs=new)
+            for revision in new:
+                self.metrics[revision] = {
+                    f"{file}:{key}": value
+                    for file, content in shown.get(revision, {}).get("data", {}).items()
+                    for key, value in _flat(content.get("data", {}))
+                }
+        return {revision: self.metrics[revision] for revision in revisions}
+
+    def _told(self, experiment: Experiment) -> str:
+        """Its metrics, or the one that counts."""
+        by = self.arguments.by
+        return "  ".join(
+            f"{name.partition(':')[2]} {value:.5g}" if isinstance(value, float) else f"{name.partition(':')[2]} {value}"
+            for name, value in self._metrics(experiment.name)[experiment.name].items()
+            if by is None or _is_metric(name, by)
+        )
+
+    def _reason(self, experiment: Experiment, result: dict[str, str]) -> str:
+        """What a notebook's run says of its end, or else DVC; and where all that they said is."""
+        lines = result["log"].splitlines()
+        if not lines:
+            return result["message"]
+        reason = result["message"]
+        if result["status"] == "failed":
+            for index, line in enumerate(lines):
+                if re.match(r"\S.*\.ipynb: (?!shows what ran)", line):
+                    source = [each for each in lines[index + 1 : index + 2] if each.startswith("    ")]
+                    reason = "\n".join([line, *source])
+        log = Path(self.repo.tmp_dir, f"{experiment.name}.log")
+        log.write_text(result["log"], encoding="utf-8")
+        return f"{reason}\n    more in {os.path.relpath(log)}"
+
+    def _sum_up(self) -> None:
+        """The table of all experiments that are there, best first, and what is not."""
+        from tabulate import tabulate
+
+        done = self._done()
+        found = [experiment for experiment in self.experiments if experiment.name in done]
+        metrics = self._metrics(*(experiment.name for experiment in found))
+        if by := self.arguments.by:
+            sign = 1 if self.arguments.sort_order == "asc" else -1
+            values = {name: _value(own, by) for name, own in metrics.items()}
+            found.sort(key=lambda each: (values[each.name] is None, sign * (values[each.name] or 0)))
+        names = list(dict.fromkeys(name for own in metrics.values() for name in own))
+        heads = [name.partition(":")[2] for name in names]
+        heads = heads if len(set(heads)) == len(heads) else names
+        if found:
+            rows = [[each.name, str(each), *map(metrics[each.name].get, names)] for each in found]
+            print("\n" + tabulate(rows, ["Experiment", "Settings", *heads], tablefmt="plain", floatfmt=".5g"))
+            name = found[0].name
+            fetch = f"uv run dvc exp pull {self.place.git_remote} {name}, then " if self.place.remote else ""
+            print(f"\nto take one over: {fetch}uv run dvc exp apply {name}")
+        if self.failed:
+            print(f"{len(self.failed)} failed: {', '.join(self.failed)}", file=sys.stderr)
+        if rest := len(self.experiments) - len(done) - len(self.failed):
+            print(f"{rest} {'was' if rest == 1 else 'were'} not run", file=sys.stderr)
+
+
+def _ref(name: str) -> str:
+    """The reference from which the workers of a sweep take the commit."""
+    return f"refs/sweep/{name}"
+
+
+def _is_metric(name: str, by: str) -> bool:
+    return name == by or name.partition(":")[2] == by
+
+
+def _value(metrics: dict[str, object], by: str) -> float | None:
+    """The metric that --by names; None where it is no number."""
+    found = next((value for name, value in metrics.items() if _is_metric(name, by)), None)
+    # A NaN, as of a training that diverged, would leave all of them in no order.
+    return found if isinstance(found, int | float) and not math.isnan(found) else None
+
+
+def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, object]]:
+    """What a file of metrics holds, with dots between the keys."""
+    for key, value in content.items() if isinstance(content, dict) else ():
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
