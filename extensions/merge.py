@@ -81,7 +81,7 @@ def in_conflict(project: Path) -> list[str]:
 
 def main() -> int:
     """Merges each file of the project that is in conflict; returns the exit code, 0."""
-    sys.path.insert(0, str(Path(__file__).parents[1] / "template"))  # the template's, not the project's
+    sys.path.insert(0, str(Path(__file__).parents[1] / "template" / ".pipeline"))  # the template's, not the project's
     from notebook_pipeline import files
 
     for path, stages in _unmerged().items():

@@ -1,5 +1,6 @@
 """Jinja filters for a project that starts with a notebook of the person's own: what it is called, and what it needs."""
 
+import importlib
 import importlib.util
 import os
 import re
@@ -13,7 +14,7 @@ from jinja2 import Environment
 from jinja2.ext import Extension
 from packaging.requirements import InvalidRequirement, Requirement
 
-PIPELINE = Path(__file__).parents[1] / "template" / "pipeline"
+PACKAGE = Path(__file__).parents[1] / "template" / ".pipeline" / "notebook_pipeline" / "notebook"
 # The answer to `start` that makes use of the others.
 START = "notebook"
 
@@ -23,7 +24,7 @@ class Notebook(Extension):
 
     def __init__(self, environment: Environment):
         super().__init__(environment)
-        self._reader, self._imports = _load("notebook"), _load("imports")
+        self._reader, self._imports = _load("document", "imports")
         environment.filters |= {
             "absolute": absolute,
             "notebook_dependencies": self.dependencies,
@@ -104,18 +105,20 @@ def _expanded(path: str) -> Path:
     return Path(os.path.expanduser(path.strip()))  # pathlib's own raises an error where there is no such person
 
 
-def _load(name: str) -> ModuleType:
-    """A module of a project's code, out of this template.
+def _load(*names: str) -> list[ModuleType]:
+    """Modules of a project's code, out of this template.
 
-    An update has two versions of the template in one process: it is loaded by its path, and not kept in `sys.modules`,
-    where a dataclass looks for its module while it is made.
+    An update has two versions of the template in one process: they are loaded under a private name, and not kept in
+    `sys.modules`, where a dataclass looks for its module while it is made.
     """
-    private = f"_template_pipeline_{name}"
-    spec = importlib.util.spec_from_file_location(private, PIPELINE / f"{name}.py")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[private] = module
+    private = "_template_notebook"
+    spec = importlib.util.spec_from_file_location(
+        private, PACKAGE / "__init__.py", submodule_search_locations=[str(PACKAGE)]
+    )
+    sys.modules[private] = importlib.util.module_from_spec(spec)
     try:
-        spec.loader.exec_module(module)
+        spec.loader.exec_module(sys.modules[private])
+        return [importlib.import_module(f"{private}.{name}") for name in names]
     finally:
-        del sys.modules[private]
-    return module
+        for name in [name for name in sys.modules if name.partition(".")[0] == private]:
+            del sys.modules[name]

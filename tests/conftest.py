@@ -199,7 +199,7 @@ def stages(staged, tmp_path) -> Workspace:
 def bare(made, tmp_path) -> Workspace:
     """The pipeline's code alone: a test writes the notebook, params.yaml and dvc.yaml that it is about."""
     shutil.copytree(
-        TEMPLATE / "template" / "pipeline", tmp_path / "pipeline", ignore=shutil.ignore_patterns("__pycache__")
+        TEMPLATE / "template" / ".pipeline", tmp_path / ".pipeline", ignore=shutil.ignore_patterns("__pycache__")
     )
     return Workspace(tmp_path, made.environ)
 

@@ -14,13 +14,14 @@ import pytest
 from conftest import Workspace, notebook, on_path
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
 from notebook_pipeline.add import command as add
 from notebook_pipeline.add.bring import brought
 from notebook_pipeline.add.lift import lifted
 from notebook_pipeline.notebook import imports
 from notebook_pipeline.notebook.document import NotebookError, parse, read
 from notebook_pipeline.project.project import Project
-from ruamel.yaml import YAML
 
 
 def untagged(*cells: object) -> str:

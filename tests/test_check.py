@@ -15,6 +15,7 @@ import pytest
 from conftest import Workspace, notebook, on_path
 from hypothesis import given
 from hypothesis import strategies as st
+
 from notebook_pipeline.check import command as check
 from notebook_pipeline.check import shell_line
 from notebook_pipeline.code import command as code

@@ -19,6 +19,9 @@ from conftest import notebook, on_path
 # Those of the verbs, too: a person without rights, as whom they are called below, may not read Python's own files.
 from notebook_pipeline import __main__ as pipeline
 from notebook_pipeline import files
+from notebook_pipeline.add import command as add  # noqa: F401
+from notebook_pipeline.check import command as check  # noqa: F401
+from notebook_pipeline.code import command as code  # noqa: F401
 from notebook_pipeline.project.project import Project, ProjectError
 from notebook_pipeline.run import command as run  # noqa: F401
 

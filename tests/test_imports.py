@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 from conftest import notebook
+
 from notebook_pipeline.add import command as add
 from notebook_pipeline.notebook.document import parse
 from notebook_pipeline.notebook.imports import distributions, local, local_files, modules_of, needed, root

@@ -16,10 +16,11 @@ import pytest
 from conftest import KILL, TEMPLATE, Workspace, notebook, on_path
 from hypothesis import given
 from hypothesis import strategies as st
+from ruamel.yaml import YAML
+
 from notebook_pipeline.notebook import document as notebooks
 from notebook_pipeline.project.project import Project
 from notebook_pipeline.run import command as run
-from ruamel.yaml import YAML
 
 # The table of what a shell line loses, as YAML text; and lists and mappings.
 EXACT = """\

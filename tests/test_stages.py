@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 from conftest import Workspace, on_path
-from notebook_pipeline.notebook.document import bindings, read
 from ruamel.yaml import YAML
 from test_made_project import ran
+
+from notebook_pipeline.notebook.document import bindings, read
 
 STAGES = ["data_preprocess", "data_load", "train", "evaluate"]
 

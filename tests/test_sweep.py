@@ -20,6 +20,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import TEMPLATE, Workspace, notebook, on_path
+
 from notebook_pipeline.sweep import command as sweep
 
 PIPELINE = """\

@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 from conftest import notebook, on_path
-from notebook_pipeline.run.trace import Trace, by_folder
 from ruamel.yaml import YAML
 from test_run import RUN, ready
+
+from notebook_pipeline.run.trace import Trace, by_folder
 
 STAGE = """\
 stages:

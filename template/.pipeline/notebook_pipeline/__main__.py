@@ -1,7 +1,6 @@
-"""Routes `pipeline VERB ...` to the module of that name."""
+"""Routes `pipeline VERB ...` to the folder of that verb."""
 
 import contextlib
-import gc
 import importlib
 import os
 import sys
@@ -14,14 +13,17 @@ VERBS = {
     "add": "make a stage of a notebook",
     "setup": "turn a new clone or copy into a working checkout",
     "sweep": "run many experiments at once, on this machine or a Dask cluster",
+    "report": "show what a change makes of parameters, metrics and plots",
 }
+FOLDER = Path(__file__).resolve().parents[1]
+"""The `.pipeline` that this code is part of."""
 
 
-def main(argv: "list[str]") -> int:  # quoted, so that an older Python comes as far as the line that refuses it
-    """Runs one verb and returns its exit code; 2 where there is no such verb."""
-    # Copier, which starts the setup, may run under an older Python than the project does.
-    if sys.version_info < ((3, 9) if argv[:1] == ["setup"] else (3, 11)):
-        return _say_outside("Python {}.{} is too old".format(*sys.version_info), "pipeline " + " ".join(argv))
+def main(argv: list[str] | None = None) -> int:
+    """Run one verb and return its exit code; 2 if there is no such verb."""
+    argv = sys.argv[1:] if argv is None else argv
+    if code := _code_of_current_folder():
+        return code.main(argv)
     # A Windows console may lack a character that a notebook prints; that must not end the run.
     for stream in (sys.stdout, sys.stderr):
         stream.reconfigure(errors="replace")
@@ -29,33 +31,45 @@ def main(argv: "list[str]") -> int:  # quoted, so that an older Python comes as 
         print("usage: pipeline VERB ...\n", file=sys.stderr)
         print("\n".join(f"  {verb:6} {what}" for verb, what in VERBS.items()), file=sys.stderr)
         return 0 if argv[:1] in (["-h"], ["--help"]) else 2
-    verb, rest = argv[0], argv[1:]
-    if verb == "check":
-        # It runs at every commit, and ends before there is garbage: looking for some takes half of its time.
-        gc.disable()
-    return _call(verb, rest)
+    return _call(argv[0], argv[1:])
 
 
-def _call(verb: str, arguments: "list[str]") -> int:
+def _code_of_current_folder():
+    """The same module from the `.pipeline` of the current folder; None if it is this one.
+
+    DVC runs an experiment in a folder of its own, and a sweep in a clone: each has its own version of the code.
+    """
+    folder = Path(".pipeline").resolve()
+    if folder == FOLDER or not (folder / "notebook_pipeline" / "__main__.py").is_file():
+        return None
+    if "DVC_STAGE" in os.environ:
+        print(f"pipeline: uses the code in {folder}", file=sys.stderr)
+    sys.path.insert(0, str(folder))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "notebook_pipeline"]:
+        del sys.modules[name]
+    return importlib.import_module("notebook_pipeline.__main__")
+
+
+def _call(verb: str, arguments: list[str]) -> int:
     """Run one verb; a disk, a permission or Ctrl-C that stops it is one line on standard error."""
     try:
-        if verb != "setup" and _outside_environment():
+        if verb != "setup" and _is_outside_environment():
             return _say_outside(f"{sys.executable} is not this project's Python")
         try:
-            return importlib.import_module(f"pipeline.{verb}").main(arguments)
+            return importlib.import_module(f"notebook_pipeline.{verb}.command").main(arguments)
         finally:
             sys.stdout.flush()
     except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] == "pipeline":
+        if (error.name or "").partition(".")[0] == "notebook_pipeline":
             raise
-        return _say_outside(f"{sys.executable} has no `{error.name}`")
+        return _say_outside(f"{sys.executable} has no package `{error.name}`")
     except KeyboardInterrupt:
         _say(f"{verb}: stopped by Ctrl-C")
         return 130
     except OSError as error:
         _give_up_output()
         if isinstance(error, BrokenPipeError):
-            return 141  # as a shell has it: who reads the output has seen enough
+            return 141  # as a shell does: the reader of the output has seen enough
         from notebook_pipeline import files
 
         _say(files.explain(error, verb))
@@ -70,8 +84,24 @@ def _call(verb: str, arguments: "list[str]") -> int:
         return 1
 
 
+def _is_outside_environment() -> bool:
+    """Whether the project has an environment of its own and this Python is another one.
+
+    `uv run --with ...` adds a layer over the environment, which is then on `sys.path`. Without a `.venv` (conda, a
+    container, an experiment in a folder of its own) there is nothing to compare with.
+    """
+    environment = Path(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv").resolve()
+    places = [Path(sys.prefix), *(Path(place) for place in sys.path if place)]
+    return environment.is_dir() and not any(place.resolve().is_relative_to(environment) for place in places)
+
+
+def _say_outside(problem: str) -> int:
+    _say(f"{problem}. Fix: put `uv run` before the command, as in `uv run dvc repro`")
+    return 1
+
+
 def _give_up_output() -> None:
-    """Python tries at its end to write what is left, and tells of a failure in lines of its own."""
+    """Close standard output: at its end Python tries to write what is left, and reports a failure in lines of its own."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -83,21 +113,5 @@ def _say(line: str) -> None:
         print(line, file=sys.stderr, flush=True)
 
 
-def _outside_environment() -> bool:
-    """Whether the project has an environment of its own and this Python is another one.
-
-    `uv run --with ...` adds a layer over the environment, which is then on `sys.path`. Without a `.venv` (conda, a
-    container, an experiment of DVC's in a folder of its own) there is nothing to compare with.
-    """
-    environment = Path(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv").resolve()
-    places = [Path(sys.prefix), *(Path(place) for place in sys.path if place)]
-    return environment.is_dir() and not any(place.resolve().is_relative_to(environment) for place in places)
-
-
-def _say_outside(what: str, command: str = "dvc repro") -> int:
-    print(f"{what}: start it through uv, as in `uv run {command}`", file=sys.stderr)
-    return 1
-
-
 if __name__ == "__main__":
-    sys.exit(main(sys.argv[1:]))
+    sys.exit(main())

@@ -81,10 +81,10 @@ class Stage:
                 words = [word for word in shlex.split(line) if not word.startswith("--")]  # see command
             except ValueError:
                 continue
-            for index in range(len(words) - 4):
-                if words[index : index + 3] == ["-m", "notebook_pipeline", verb]:
+            for index in range(len(words) - 3):
+                if words[index : index + 2] == ["pipeline", verb]:
                     # However a person spells them: `./notebooks/x.ipynb`.
-                    return tuple(Path(path).as_posix() for path in words[index + 3 : index + 5])
+                    return tuple(Path(path).as_posix() for path in words[index + 2 : index + 4])
         return None
 
 

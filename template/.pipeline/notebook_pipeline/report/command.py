@@ -163,9 +163,9 @@ def _draw(spec: dict) -> bytes:
         ReportError: the drawing library is not here.
     """
     try:
-        import vl_convert  # not in the project's environment, which has no other use for its 30 MB
+        import vl_convert  # 30 MB that the project's environment has no other use for
     except ModuleNotFoundError:
-        command = "uv run --with vl-convert-python pipeline report"
+        command = "uv run --group report pipeline report TARGET"
         raise ReportError(f"there is nothing here that draws plots: {command} {' '.join(sys.argv[1:])}") from None
     if _shows_pictures(spec):
         raise ValueError("its template shows pictures of other places")

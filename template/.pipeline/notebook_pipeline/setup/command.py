@@ -1,7 +1,6 @@
 """`pipeline setup`: a new copy or clone becomes a working checkout.
 
-Runs under any Python, before there is an environment: imports the standard library only. Each step is done where it is
-still to do, so it can be run again at any time.
+Each step is done where it is still to do, so it can be run again at any time.
 """
 
 import argparse
@@ -120,50 +119,10 @@ def _repository() -> str:
 
 
 def _environment() -> str:
-    _sync()
+    # `uv run`, which starts this, has made it. Each program in it has its full path: none starts in a moved project.
     if not _succeeds(_uv(), "run", "dvc", "--version", quiet=True):
-        # Each program of an environment has its full path in it: where the project was moved, none of them starts.
-        _remove_environment()
-        _sync()
-    return "installed what pyproject.toml asks for, into .venv"
-
-
-def _sync() -> None:
-    done = subprocess.run(
-        [_uv(), "sync", "--quiet"],
-        env=_environ(),
-        stderr=subprocess.PIPE,
-        text=True,
-        encoding="utf-8",
-        errors="replace",
-    )
-    if done.returncode == 0:
-        return
-    if "incompatible with the project's Python requirement" in done.stderr:
-        raise StepFailed(
-            "the Python that UV_PYTHON or .python-version names is too old for pyproject.toml: "
-            f"name a newer one there, or none, then {AGAIN}"
-        )
-    if "No interpreter found" in done.stderr or "python-build-standalone" in done.stderr:
-        raise StepFailed(
-            f"no Python that is new enough for pyproject.toml: install one (https://www.python.org/downloads), then {AGAIN}"
-        )
-    if re.search("error sending request|dns error|[Nn]etwork (connectivity is|was) disabled", done.stderr):
-        raise StepFailed(f"no network, or no way to the packages that pyproject.toml asks for; with one, {AGAIN}")
-    print(done.stderr.strip(), file=sys.stderr)
-    raise StepFailed(f"uv says above what it cannot install; then {AGAIN}")
-
-
-def _remove_environment() -> None:
-    """Removes the one that uv made here; another may be in use elsewhere."""
-    folder = Path(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv")
-    try:
-        if folder == Path(".venv") and "\nuv = " in (folder / "pyvenv.cfg").read_text(encoding="utf-8"):
-            shutil.rmtree(folder)
-            return
-    except OSError:
-        pass  # Windows keeps a Python that runs
-    raise StepFailed(f"DVC does not start from {folder}: remove that folder, then {AGAIN}")
+        _run(_uv(), "sync", "--reinstall", "--quiet", hint=AGAIN)
+    return "has what pyproject.toml asks for"
 
 
 def _main_worktree() -> "Path | None":

@@ -334,8 +334,9 @@ class _Clone:
 
     def _start(self) -> subprocess.Popen:
         environ = _environ() | {
-            # A stage's `python` is this one.
+            # A stage's `pipeline` is the one of this environment, which calls the code of the clone.
             "PATH": os.pathsep.join([str(Path(sys.executable).parent), os.environ.get("PATH", "")]),
+            "PYTHONPATH": str(self.path / self.sweep.prefix / ".pipeline"),
             # The worker pushes, and says when it cannot.
             "DVC_EXP_AUTO_PUSH": "false",
             "DVC_NO_ANALYTICS": "true",
