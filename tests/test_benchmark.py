@@ -91,8 +91,7 @@ def test_check_beside_reading_json(bare):
     bare.write("dvc.yaml", OURS.replace("[n]", f"[{names}]").partition("  run_notebook:")[0] + stages)
     bare.write("params.yaml", "train:\n  epochs: 3\n  source: data\n")
     single = Workspace(bare.path / "single", bare.environ)
-    for name in ("pipeline/__init__.py", *(f"pipeline/{file.name}" for file in (bare.path / "pipeline").glob("*.py"))):
-        single.write(name, bare.read(name))
+    shutil.copytree(bare.path / ".pipeline", single.path / ".pipeline")
     single.write("notebooks/n.ipynb", NOTEBOOKS["small"])
     single.write("dvc.yaml", OURS)
     single.write("params.yaml", "train:\n  epochs: 3\n")

@@ -485,7 +485,7 @@ def test_a_project_gets_it_by_an_update(template, tmp_path, environ, monkeypatch
         return project.run("git", "status", "--porcelain", "--untracked-files=all").stdout.split()
 
     assert update("none") == []
-    added = "?? .github/workflows/pipeline.yml ?? pipeline/report.py"
-    assert update("github") == f"M .copier-answers.yml M README.md {added}".split()
+    added = "?? .github/workflows/pipeline.yml"
+    assert update("github") == f"M .copier-answers.yml M README.md M pyproject.toml {added}".split()
     moved = "M .copier-answers.yml D .github/workflows/pipeline.yml M README.md ?? .gitlab-ci.yml"
     assert update("gitlab") == moved.split()

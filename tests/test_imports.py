@@ -142,8 +142,8 @@ def test_modules_of_a_file():
 
 
 def test_it_imports_the_standard_library_only(template):
-    imported = modules_of((template / "template/pipeline/imports.py").read_text("utf-8"))
-    assert {*imported} - {"pipeline"} <= sys.stdlib_module_names
+    imported = modules_of((template / "template/.pipeline/notebook_pipeline/notebook/imports.py").read_text("utf-8"))
+    assert {*imported} - {"notebook_pipeline"} <= sys.stdlib_module_names
 
 
 def test_setup_names_a_stage_as_add_does(tmp_path, monkeypatch):

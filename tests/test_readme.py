@@ -6,7 +6,6 @@ import re
 import shlex
 import shutil
 import subprocess
-import sys
 import time
 import urllib.request
 from collections.abc import Callable
@@ -513,6 +512,5 @@ def when_something_is_wrong(reader: Reader) -> None:
     done = umlaut.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=2", check=False)
     seen("codec can't encode", done.stdout)
     moved(umlaut, reader.command("pipeline setup"), seen)
-    seen("start it through uv", project.run(sys.executable, "-m", "notebook_pipeline", "check", check=False).stdout)
     assert reader.command("^uv run$") == "uv run"
     assert words == []

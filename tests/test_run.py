@@ -352,9 +352,8 @@ def test_refused_outside_the_environment(bare):
         [sys.executable, "-m", "notebook_pipeline", *RUN], cwd=bare.path, env=environ, text=True, capture_output=True
     )
     assert done.returncode == 1
-    assert (
-        done.stderr == f"{sys.executable} is not this project's Python: start it through uv, as in `uv run dvc repro`\n"
-    )
+    fix = "Fix: put `uv run` before the command, as in `uv run dvc repro`"
+    assert done.stderr == f"{sys.executable} is not this project's Python. {fix}\n"
 
 
 # What follows the message of a cell that failed.

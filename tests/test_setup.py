@@ -8,7 +8,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -279,40 +278,7 @@ def test_a_first_copy_says_what_it_lacks(made, tmp_path):
         "The project is here, but not all of it is set up. First do what the line `git repository: ...` says, then: "
         + AGAIN,
     ]
-    nothing = {"UV_CACHE_DIR": str(tmp_path / "empty"), "UV_PROJECT_ENVIRONMENT": str(tmp_path / "new")}
-    offline = "environment: no network, or no way to the packages that pyproject.toml asks for; with one, " + AGAIN
-    for variables, line in (
-        ({"UV_OFFLINE": "1"}, offline),
-        *(
-            (
-                {"UV_PYTHON": old},
-                "environment: the Python that UV_PYTHON or .python-version names is too old for pyproject.toml: "
-                f"name a newer one there, or none, then {AGAIN}",
-            )
-            for old in older_pythons()[-1:]
-        ),
-        (
-            {"UV_PYTHON_PREFERENCE": "only-managed", "UV_PYTHON_DOWNLOADS": "never", "UV_PYTHON_INSTALL_DIR": "none"},
-            "environment: no Python that is new enough for pyproject.toml: install one "
-            f"(https://www.python.org/downloads), then {AGAIN}",
-        ),
-    ):
-        project.environ = made.environ | nothing | variables
-        done = project.run(python, "-m", "notebook_pipeline", "setup", check=False)
-        assert done.returncode == 1 and line in done.stdout.splitlines(), done.stdout
-    # Where there is no lock yet, uv says it in other words.
-    lock = project.path / "uv.lock"
-    lock.rename(lock.with_suffix(".old"))
-    project.environ = made.environ | nothing | {"UV_OFFLINE": "1"}
-    done = project.run(python, "-m", "notebook_pipeline", "setup", check=False)
-    assert done.returncode == 1 and offline in done.stdout.splitlines(), done.stdout
-    lock.with_suffix(".old").rename(lock)
     project.environ = dict(made.environ)
-    text = project.read("pyproject.toml")
-    project.write("pyproject.toml", f"{text}[[\n")
-    done = project.pipeline("setup", check=False)
-    assert done.returncode == 1 and f"environment: uv says above what it cannot install; then {AGAIN}" in done.stdout
-    project.write("pyproject.toml", text)
     project.environ["GIT_CONFIG_GLOBAL"] = os.devnull
     project.environ |= {
         "EMAIL": "",
@@ -350,40 +316,11 @@ def test_a_project_that_was_moved_starts_its_programs_again(project):
     project.run("uv", "sync", "--quiet")
     project.path = project.path.rename(project.path.parent / "moved")
     assert project.run("uv", "run", "dvc", "--version", check=False).returncode
-    # One that uv did not make here is its owner's.
-    made_by = project.read(".venv/pyvenv.cfg")
-    project.write(".venv/pyvenv.cfg", made_by.replace("uv = ", "by = "))
-    line = f"environment: DVC does not start from .venv: remove that folder, then {AGAIN}"
-    assert line in setup(project, 1)
-    project.write(".venv/pyvenv.cfg", made_by)
-    assert setup(project)[-1].startswith("Everything is up to date.")
-    assert str(project.path) in project.read(".venv/bin/activate")
+    done = project.run("uv", "run", "pipeline", "setup")
+    assert done.stdout.splitlines()[-1].startswith("Everything is up to date.")
+    project.run("uv", "run", "--no-sync", "dvc", "--version")
     project.replace("params.yaml", "learning_rate: 0.002", "learning_rate: 0.0020")
     project.run("git", "commit", "--quiet", "--all", "--message", "The hooks start")
-
-
-def older_pythons() -> list[str]:
-    """Pythons before 3.11 that this machine has: on the PATH, or beside ours as pyenv and uv keep them."""
-    beside = Path(sys.base_prefix).parent
-    places = [shutil.which(f"python3.{minor}") for minor in range(6, 11)]
-    places += [path for minor in range(6, 11) for path in beside.glob(f"*3.{minor}.*/bin/python")]
-    return [
-        str(place) for place in places
-        if place and subprocess.run([place, "-c", ""], capture_output=True).returncode == 0
-    ]  # fmt: skip
-
-
-def test_a_python_that_is_too_old(bare):
-    if not (pythons := older_pythons()):
-        pytest.skip("no Python before 3.11 here")
-    for python in pythons:
-        version = bare.run(python, "--version").stdout.split()[1].rpartition(".")[0]
-        done = bare.run(python, "-m", "notebook_pipeline", "check", check=False)
-        assert done.returncode == 1
-        assert done.stdout == f"Python {version} is too old: start it through uv, as in `uv run pipeline check`\n"
-        # Copier, which starts it, may run under 3.10.
-        done = bare.run(python, "-m", "notebook_pipeline", "setup", "--help", check=False)
-        assert (done.returncode == 0) == (int(version.partition(".")[2]) >= 9)
 
 
 def test_setup_again_changes_nothing(project):

@@ -162,7 +162,7 @@ def small(dask_environ, tmp_path_factory) -> Path:
     environ = dask_environ | {"NOTES": str(tmp_path_factory.mktemp("notes"))}
     project = Workspace(tmp_path_factory.mktemp("small") / "Müller sweeps", environ)
     shutil.copytree(
-        TEMPLATE / "template" / "pipeline", project.path / "pipeline", ignore=shutil.ignore_patterns("__pycache__")
+        TEMPLATE / "template" / ".pipeline", project.path / ".pipeline", ignore=shutil.ignore_patterns("__pycache__")
     )
     project.write(".gitignore", "__pycache__/\n/.venv\n")
     project.write("dvc.yaml", PIPELINE)
@@ -261,7 +261,7 @@ def test_a_folder_that_a_killed_process_left_empty(sweeps):
 
 def test_two_that_meet_in_the_cache(sweeps):
     """What fails otherwise than by a stage is tried again."""
-    code = sweeps.path / "pipeline/experiment.py"
+    code = sweeps.path / ".pipeline/notebook_pipeline/sweep/experiment.py"
     fails_once = (
         "def _run(*arguments, **more):\n    first = Path(os.environ['NOTES'], 'first')\n    if not first.exists():\n"
         "        first.touch()\n        raise TypeError('met')\n    _run_really(*arguments, **more)\n\n\ndef _run_really("

@@ -18,13 +18,15 @@ from ruamel.yaml import YAML
 FILES = """
 .copier-answers.yml .dvc/.gitignore .dvc/config .dvcignore .gitattributes .gitignore .pre-commit-config.yaml
 .vscode/extensions.json .vscode/settings.json README.md data/.gitignore dvc.yaml outputs/.gitignore params.yaml
-pipeline/__init__.py pipeline/__main__.py pipeline/add.py pipeline/bring.py pipeline/check.py
-pipeline/clone.py pipeline/cluster.py pipeline/code.py pipeline/drawn.py pipeline/edits.py pipeline/executed.py
-pipeline/experiment.py pipeline/fetch.py pipeline/files.py pipeline/git.py
-pipeline/grid.py pipeline/imports.py pipeline/lift.py pipeline/lock.py pipeline/notebook.py pipeline/packages.py
-pipeline/project.py pipeline/record.py pipeline/run.py pipeline/secret_files.py pipeline/setup.py pipeline/shell_line.py
-pipeline/sweep.py pipeline/trace.py pipeline/worker.py pyproject.toml
+pyproject.toml
 """.split()
+# The package that it carries, as it lies here.
+PACKAGE = Path(__file__).parents[1] / "template" / ".pipeline"
+FILES += [
+    f".pipeline/{path.relative_to(PACKAGE).as_posix()}"
+    for path in PACKAGE.rglob("*")
+    if path.suffix != ".pyc" and path.is_file()
+]
 EXAMPLE = ["data/external/penguins.csv", "notebooks/penguins.ipynb"]
 OWN = {
     "example": EXAMPLE,
@@ -60,7 +62,7 @@ def test_exact_files_without_leftover_jinja(render, churn, start):
     assert sorted(rendered) == sorted(FILES + OWN[start])
     for name, text in rendered.items():
         # Python's own braces aside: f-strings and empty mappings.
-        if not name.startswith("pipeline/"):
+        if not name.startswith(".pipeline/"):
             assert not re.search(r"\{\{|\{%|%\}", text), name
         assert text.endswith("\n") and not text.endswith("\n\n"), name
         assert "\n\n\n" not in text or name.endswith(".py"), name
@@ -96,7 +98,7 @@ def test_a_name_that_toml_cannot_hold_is_refused(render):
 
 
 def test_no_notebook_is_named_in_the_pipeline(template):
-    for path in (template / "template" / "pipeline").glob("*.py"):
+    for path in (template / "template" / ".pipeline").rglob("*.py"):
         assert "penguin" not in path.read_text("utf-8"), path.name
 
 
@@ -118,7 +120,7 @@ def test_a_project_around_a_notebook(render, churn):
     assert [*YAML(typ="safe").load(rendered["dvc.yaml"])["stages"]] == ["code"]
     assert YAML(typ="safe").load(rendered["params.yaml"]) is None
     assert rendered["outputs/.gitignore"] == "/code\n"
-    for name in {*FILES} - {"pipeline/setup.py"}:
+    for name in FILES:
         assert not re.search("penguin|train.epochs", rendered[name]), name
 
 
@@ -178,10 +180,10 @@ def test_the_set_up_is_given_the_notebook(template, churn, tmp_path, monkeypatch
         for setup in (True, False):
             data = {"start": "notebook", "notebook": given, "setup": setup}
             copier.run_copy(str(template), tmp_path / "new", data=data, defaults=True, unsafe=True, pretend=True)
-            expected = f"-m pipeline setup --notebook {quoted}"
+            arguments = f"--notebook {quoted}"
             printed = capsys.readouterr().err
-            assert (f'"{sys.executable}" {expected} || exit 0' in printed) == setup
-            assert (f"    python {expected}\n" in printed) != setup
+            assert (f'/extensions/set_up.py" {arguments}\n' in printed) == setup
+            assert (f"    uv run pipeline setup {arguments}\n" in printed) != setup
 
 
 def test_an_update_needs_no_notebook(template, churn, tmp_path, monkeypatch, capsys, environ):
@@ -234,7 +236,7 @@ def test_setup_adds_the_notebook_once(render, churn, tmp_path, environ, fails):
     uv.write_text(f'#!/bin/sh\ncase "$*" in {cases} esac\n')
     uv.chmod(0o755)
     project = Workspace(render(**from_notebook(churn)), {**environ, "UV": str(uv)})
-    command = (sys.executable, "-m", "notebook_pipeline", "setup", "--notebook", str(churn))
+    command = ("python", "-m", "notebook_pipeline", "setup", "--notebook", str(churn))
     done = project.run(*command, check=False)
     assert f"== notebook\nuv run pipeline add {churn}\n" in done.stdout
     # After a failure the notebook is not run a second time.

@@ -182,7 +182,7 @@ def test_an_untouched_project_becomes_a_fresh_one(copy, made, tmp_path, version,
     del project.environ["UV_PROJECT_ENVIRONMENT"]
     if start != "notebook":  # which setup does; check says what a clone would lack
         project.run("dvc", "add", "--quiet", "data/external")
-    assert project.run(sys.executable, "-m", "notebook_pipeline", "check").stdout == ""
+    assert project.pipeline("check").stdout == ""
 
 
 @each_release
@@ -251,7 +251,7 @@ def test_work_stays(copy, made, tmp_path, version, start):
     # What the template does not know is as it was; the rest is either as it was or as the template has it.
     fresh = copy(NEXT, start, "fresh").files()
     for name in before.keys() - fresh.keys() - {".vscode/settings.json", "dvc.lock"}:
-        assert name in after and after[name] == before[name] or name.startswith("pipeline/"), name
+        assert name in after and after[name] == before[name] or name.startswith((".pipeline/", "pipeline/")), name
     for name in fresh.keys() - mine.keys() - own(fresh).keys() - {".vscode/settings.json", "outputs/.gitignore"}:
         assert name == ".copier-answers.yml" or after[name] == fresh[name], name
     # Nothing more is stale: the update has renewed the records, also that of the notebook whose markdown has changed.
@@ -430,8 +430,8 @@ def test_other_work_in_the_repository_stays(copy, tmp_path, environ):
 @each_release
 def test_rests_of_an_update_are_refused(conflict, version):
     project = conflict(version)
-    project.substitute("pipeline/__main__.py", r"\A", '"""Mine."""\n')
-    project.substitute("pipeline/__main__.py", r'^("""Routes .*)$', r"# mine")
+    project.substitute(".pipeline/notebook_pipeline/__main__.py", r"\A", '"""Mine."""\n')
+    project.substitute(".pipeline/notebook_pipeline/__main__.py", r'^("""Routes .*)$', r"# mine")
     project.commit()
     said = project.update(CLASH, "--conflict", "rej")
     assert re.search(r"In conflict: .*\bdvc\.yaml\.rej", said)
@@ -441,14 +441,14 @@ def test_rests_of_an_update_are_refused(conflict, version):
         "\nFILE.rej holds what could not be merged into FILE: do that by hand and delete FILE.rej. Then\n    uv sync"
     )
     assert by_hand in said and "<<<<<<<" not in said and "--ours" not in said
-    project.write("pipeline/x.py.rej", "x\n")
-    project.write("pipeline/x.py", "<<<<<<< before updating\nx\n=======\ny\n>>>>>>> after updating\n")
+    project.write(".pipeline/x.py.rej", "x\n")
+    project.write(".pipeline/x.py", "<<<<<<< before updating\nx\n=======\ny\n>>>>>>> after updating\n")
     project.git("add", "--all")
     refused = project.run("git", "commit", "--message", "x", check=False)
     assert refused.returncode == 1
     assert "`copier update` could not merge" in refused.stdout
-    assert "\ndvc.yaml.rej\n" in refused.stdout and "\npipeline/x.py.rej\n" in refused.stdout
-    assert "pipeline/x.py:1: Merge conflict string" in refused.stdout
+    assert "\ndvc.yaml.rej\n" in refused.stdout and "\n.pipeline/x.py.rej\n" in refused.stdout
+    assert ".pipeline/x.py:1: Merge conflict string" in refused.stdout
 
 
 @each_release
@@ -534,10 +534,10 @@ def test_a_new_version_is_announced(copy):
     assert said.endswith(f"\nNothing was changed. Without --pretend penguins gets the template's version {CLASH}.\n\n")
     assert project.git("status", "--porcelain") == ""
     del project.environ["UV_PROJECT_ENVIRONMENT"]
-    version = project.run(sys.executable, "-m", "notebook_pipeline", "check", "--version").stdout
+    version = project.pipeline("check", "--version").stdout
     assert version.startswith(f"template version {NOW} of ")
     (project.path / ".copier-answers.yml").unlink()
-    version = project.run(sys.executable, "-m", "notebook_pipeline", "check", "--version").stdout
+    version = project.pipeline("check", "--version").stdout
     assert version == ".copier-answers.yml does not name the template's version\n"
 
 

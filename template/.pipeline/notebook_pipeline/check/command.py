@@ -168,7 +168,7 @@ def _broken_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[
     cmd = " ".join(stage.raw_cmd)
     if (
         any(line.rstrip().endswith("\\") for line in stage.raw_cmd)
-        and re.search(r"-m pipeline\b|papermill", cmd)
+        and re.search(r"\bpipeline \w|papermill", cmd)
         and (not wanted or any(path in cmd for path in wanted))
     ):
         yield (
