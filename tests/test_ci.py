@@ -486,6 +486,6 @@ def test_a_project_gets_it_by_an_update(template, tmp_path, environ, monkeypatch
 
     assert update("none") == []
     added = "?? .github/workflows/pipeline.yml"
-    assert update("github") == f"M .copier-answers.yml M README.md M pyproject.toml {added}".split()
+    assert update("github") == f"M .copier-answers.yml M README.md {added}".split()
     moved = "M .copier-answers.yml D .github/workflows/pipeline.yml M README.md ?? .gitlab-ci.yml"
     assert update("gitlab") == moved.split()

@@ -39,7 +39,7 @@ TOUCHES = [
         r"\1    desc: touch\n\2      - uv.lock # touch\n",
     ),
     ("params.yaml.jinja", r"^(base:\n)", r"\1  touch: 1\n"),
-    ("pyproject.toml.jinja", r'^(    "papermill>=.*",\n)', r'\1    "touch",\n'),
+    ("pyproject.toml.jinja", r'^(    "pre-commit>=.*",\n)', r'\1    "touch",\n'),
     ("README.md.jinja", r"\Z", "\n## Touch\n\nThe template's.\n"),
 ]
 CLASHES = [
@@ -286,7 +286,7 @@ def test_changes_that_touch_are_merged_by_entries(copy, version):
         ("dvc.yaml", r"^(  run_notebook:\n(?:    .*\n)*?    deps:\n)", r"\1      - data/mine.csv # mine\n"),
         ("dvc.yaml", r"^  run_notebook:", "  classify:"),
         ("params.yaml", r"^(base:\n)", r"\1  mine: 1\n"),
-        ("pyproject.toml", r'^(    "papermill>=.*",\n)', r'\1    "mine",\n'),
+        ("pyproject.toml", r'^(    "pre-commit>=.*",\n)', r'\1    "mine",\n'),
         ("README.md", r"\Z", "Mine.\n"),
     ]
     last = project.read("README.md").splitlines()[-1]
