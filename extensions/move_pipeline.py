@@ -24,11 +24,12 @@ def main(stage: str, version: str = "") -> int:
     """
     if _git("cat-file", "-e", f"HEAD:./{OLD}/__main__.py") is None:
         return 0
-    # The template's own lines of these three become the same, so that there is nothing to merge.
-    first = ["dvc.yaml", "dvc.lock", "README.md"]
+    # The template's own lines of dvc.yaml become the same, so that there is nothing to merge.
+    first = ["dvc.yaml", "dvc.lock"]
     if stage == "before":
         _rename_commands(first)
     else:
+        _git("reset", "--quiet", "--", *[name for name in first if not _git("ls-files", "--unmerged", "--", name)])
         others = ["*.ipynb", f"{OLD}/", "data/", "outputs/", *first]
         _rename_commands([".", *(f":(exclude){each}" for each in others)])
         _name_changes(version)

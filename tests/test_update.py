@@ -44,7 +44,7 @@ TOUCHES = [
 ]
 CLASHES = [
     (".pre-commit-config.yaml", r"^(default_stages: .*)", r"\1 # clash"),
-    ("dvc.yaml.jinja", r"^(    cmd: pipeline code .*)", r"\1 # clash"),
+    ("dvc.yaml.jinja", r"^(    cmd: (?:python -m )?pipeline code .*)", r"\1 # clash"),
 ]
 
 
@@ -53,6 +53,12 @@ class Project(Workspace):
 
     def git(self, *arguments: str, check: bool = True) -> str:
         return self.run("git", *arguments, check=check).stdout
+
+    def pipeline(self, *arguments: str, check: bool = True, **kwargs) -> subprocess.CompletedProcess:
+        """By the command that the project's version of the template has."""
+        if (self.path / ".pipeline").exists():
+            return super().pipeline(*arguments, check=check, **kwargs)
+        return self.run("python", "-m", "pipeline", *arguments, check=check, **kwargs)
 
     def commit(self) -> None:
         if self.run("git", "rev-parse", check=False).returncode:
