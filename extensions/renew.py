@@ -14,7 +14,9 @@ def main() -> int:
     environment = Path(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv").absolute()
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
     if python.exists() and Path("dvc.lock").exists():
-        subprocess.run([python, "-m", "notebook_pipeline.check.record"])
+        # Of a project from before `.pipeline`, the environment does not know the package yet.
+        environ = os.environ | {"PYTHONPATH": str(Path(".pipeline").absolute())}
+        subprocess.run([python, "-m", "notebook_pipeline.check.record"], env=environ)
     return 0
 
 

@@ -989,7 +989,7 @@ def test_a_project_around_what_cannot_run(template, samples, churn, tmp_path, na
     (samples / f"{name}.ipynb").write_text(text)
     project, done = started(template, churn.environ, samples / f"{name}.ipynb", tmp_path / "project")
     assert done.returncode == 0 and all(message in done.stdout for message in messages), done.stdout
-    assert "The project is here, but not all of it is set up." in done.stdout and "pipeline/" not in done.stdout
+    assert "The project is here, but not all of it is set up." in done.stdout and ".pipeline/" not in done.stdout
     assert stage(project, name)["deps"] == sorted([*deps, f"outputs/code/{name}.py"])
     assert "Start of the project" in project.run("git", "log", "--oneline").stdout
     assert not {f"outputs/{name}.ipynb", f"outputs/code/{name}.py"} & {*project.run("git", "ls-files").stdout.split()}
@@ -1100,7 +1100,7 @@ def test_what_is_no_stage(project, tmp_path, name):
         (tmp_path / f"{name}.ipynb").write_text(text)
     done = project.pipeline("add", str(tmp_path / f"{name}.ipynb"), check=False)
     assert done.returncode == 1
-    assert message in done.stdout and "pipeline/" not in done.stdout
+    assert message in done.stdout and ".pipeline/" not in done.stdout
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
@@ -1470,7 +1470,7 @@ def test_what_it_runs_comes_along_or_is_named(tmp_path):
 def test_links_stay_links(bare, tmp_path):
     """What a person shares by a link is written where it lies; a copy that is there already stays as it is."""
     (tmp_path / "p").mkdir()
-    bare.path = (tmp_path / "pipeline").rename(tmp_path / "p/pipeline").parent
+    bare.path = (tmp_path / ".pipeline").rename(tmp_path / "p/.pipeline").parent
     bare.run("dvc", "init", "--quiet", "--no-scm")
     texts = {
         "params.yaml": "", "dvc.yaml": "stages:\n", "notebooks/x.ipynb": untagged("N = 2", "print( N )"),

@@ -15,6 +15,7 @@ import pytest
 from conftest import Workspace, notebook, on_path
 from hypothesis import given
 from hypothesis import strategies as st
+from test_packages import UV_LOCK
 
 from notebook_pipeline.check import command as check
 from notebook_pipeline.check import shell_line
@@ -23,7 +24,6 @@ from notebook_pipeline.notebook.document import NotebookError, _may_assign, bind
 from notebook_pipeline.project import lock as lock_file
 from notebook_pipeline.project.project import Project
 from notebook_pipeline.run import command as run
-from test_packages import UV_LOCK
 
 DVC = """\
 stages:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from conftest import TEMPLATE, notebook
+
 from notebook_pipeline.notebook.document import canonical, parse, read, renewed
 from notebook_pipeline.run import command as run
 
@@ -155,7 +156,7 @@ sys.stdout.buffer.write(json.dumps(texts).encode())
 
 def test_each_python_writes_the_same(record_property, capsys):
     """Of cells, of the template's notebooks, and of modules of the standard library and of this project."""
-    files = [*Path(os.__file__).parent.glob("[a-m]*.py"), *(TEMPLATE / "template/pipeline").glob("*.py")]
+    files = [*Path(os.__file__).parent.glob("[a-m]*.py"), *(TEMPLATE / "template/.pipeline").rglob("*.py")]
     cells = CELLS + [text for pair in (*EQUAL.values(), *DIFFERENT.values()) for text in pair]
     cells += [path.read_text(encoding="utf-8") for path in files if path.stat().st_size < 40_000]
     texts = [notebook("a = f(f'{b!r}')\nc = 1", cell) for cell in cells]
@@ -165,7 +166,7 @@ def test_each_python_writes_the_same(record_property, capsys):
         print(f" (Pythons found: {', '.join(sorted(versions))})", end="")
     if len(versions) == 1:
         pytest.skip(f"needs two Pythons, and found {', '.join(versions)}")
-    module = TEMPLATE / "template/pipeline/notebook.py"
+    module = TEMPLATE / "template/.pipeline/notebook_pipeline/notebook/document.py"
     for version, path in versions.items():
         done = subprocess.run(
             [path, "-W", "ignore", "-c", ASK, module], input=json.dumps(texts).encode(), capture_output=True

@@ -9,9 +9,10 @@ import time
 import uuid
 
 import pytest
-from conftest import Workspace
-from notebook_pipeline.notebook import executed
+from conftest import TEMPLATE, Workspace
 from test_run import RUN, ready
+
+from notebook_pipeline.notebook import executed
 
 LIBRARIES = "altair bokeh folium great-tables ipympl ipywidgets itables matplotlib pandas plotly tqdm xarray".split()
 CELLS = {
@@ -58,9 +59,7 @@ def shown(made, libraries, tmp_path_factory) -> Workspace:
     """A project that has run with all the libraries."""
     workspace = Workspace(tmp_path_factory.mktemp("shown"), libraries)
     shutil.copytree(
-        executed.__file__.removesuffix("executed.py"),
-        workspace.path / "pipeline",
-        ignore=shutil.ignore_patterns("__py*"),
+        TEMPLATE / "template/.pipeline", workspace.path / ".pipeline", ignore=shutil.ignore_patterns("__py*")
     )
     ready(workspace, *CELLS.values())
     workspace.replace("dvc.yaml", "outs: [", f"outs: [{WRITTEN}, ")

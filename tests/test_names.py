@@ -12,10 +12,11 @@ from pathlib import Path
 
 import pytest
 from conftest import Workspace, notebook
+from ruamel.yaml import YAML
+
 from notebook_pipeline import files
 from notebook_pipeline.add import command as add
 from notebook_pipeline.project.project import Project, ProjectError, Stage, command
-from ruamel.yaml import YAML
 
 # A notebook's name in notebooks/, and the stage's; None if it is refused.
 NAMES = [

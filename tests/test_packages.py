@@ -6,11 +6,12 @@ from pathlib import Path
 
 import pytest
 from conftest import TEMPLATE, notebook
+from ruamel.yaml import YAML
+
 from notebook_pipeline.add import command as add
 from notebook_pipeline.code import command as code
 from notebook_pipeline.notebook import packages
 from notebook_pipeline.notebook.document import parse
-from ruamel.yaml import YAML
 
 # A lock file as uv writes it, of a project with all that makes a difference: extras, groups, systems with other versions,
 # and packages from other places than a registry.

@@ -5,6 +5,7 @@ import unicodedata
 
 import pytest
 from conftest import notebook
+
 from notebook_pipeline.add import lift
 from notebook_pipeline.check import command as check
 from notebook_pipeline.notebook.document import parse

@@ -5,10 +5,11 @@ import re
 
 import pytest
 from conftest import Workspace, notebook
-from notebook_pipeline import files
-from notebook_pipeline.check import record
 from test_made_project import ran
 from test_packages import UV_LOCK
+
+from notebook_pipeline import files
+from notebook_pipeline.check import record
 
 # Each result is quickly made of its code file.
 PIPELINE = """\

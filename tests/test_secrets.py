@@ -13,11 +13,12 @@ from pathlib import Path
 
 import pytest
 from conftest import TEMPLATE, Workspace, notebook
+from ruamel.yaml import YAML
+
 from notebook_pipeline import secret_files
 from notebook_pipeline.add.bring import brought
 from notebook_pipeline.notebook.document import parse
 from notebook_pipeline.report import command as report
-from ruamel.yaml import YAML
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 PUBLIC = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"

@@ -24,13 +24,14 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from notebook_pipeline import files, git, secret_files
+from notebook_pipeline import files, git, secret_files, shell
 from notebook_pipeline.add import bring, lift
 from notebook_pipeline.check import command as check
 from notebook_pipeline.code import command as code
 from notebook_pipeline.notebook import imports, packages
 from notebook_pipeline.notebook.document import Notebook, NotebookError, as_python_reads, key_of, read
 from notebook_pipeline.project import yaml_edit
+from notebook_pipeline.project.paths import MANY, by_folder, is_covered, not_covered, outermost
 from notebook_pipeline.project.project import (
     PARAMS_FILE,
     PIPELINE_FILE,
@@ -42,7 +43,6 @@ from notebook_pipeline.project.project import (
     literal,
     quoted,
 )
-from notebook_pipeline.run.trace import MANY, by_folder, is_covered, not_covered, outermost
 
 FOLDER = "notebooks"
 PATIENCE = 10.0
@@ -501,7 +501,7 @@ def _ignore_results(notebook: str, source: Path | None = None) -> None:
             raise Refused(f"{PIPELINE_FILE}: DVC cannot have git ignore the results of {notebook}: {said}") from None
     if tracked:
         raise Refused(
-            f"{notebook}: git tracks results of its stage, which DVC is to keep: `git rm -r --cached {_typed(tracked)}`, "
+            f"{notebook}: git tracks results of its stage, which DVC is to keep: `git rm -r --cached {shell.join(tracked)}`, "
             + (f"then: uv run pipeline add {shlex.quote(str(source))}" if source else _again(notebook))
         )
 
@@ -746,7 +746,7 @@ def _lacking(notebook: Notebook) -> list[str]:
     again = _again(notebook.path)
     lines = []
     if packages := sorted({imports.distribution(name) for name in names} - {None}):
-        lines.append(f"{notebook.path}: needs what this environment lacks: uv add {_typed(packages)}, {again}")
+        lines.append(f"{notebook.path}: needs what this environment lacks: uv add {shell.join(packages)}, {again}")
     if nowhere := sorted({imports.root(name) for name in names if imports.distribution(name) is None}):
         lines.append(f"{notebook.path}: imports {', '.join(nowhere)}, which no package brings: take it out, {again}")
     return lines
@@ -875,14 +875,9 @@ def _refuse_unsaved(*written: str) -> None:
     ]  # fmt: skip
     if unsaved:
         raise Refused(
-            f"{', '.join(unsaved)}: changed since git last had it, and this would change it: `git add {_typed(unsaved)}` "
+            f"{', '.join(unsaved)}: changed since git last had it, and this would change it: `git add {shell.join(unsaved)}` "
             "first, so that it can be undone"
         )
-
-
-def _typed(words: Collection[str]) -> str:
-    """The words as they are typed in a command, in any shell: zsh takes `dask[array]` for a pattern."""
-    return " ".join(word if re.fullmatch(r"[\w./:@+-]+", word) else f'"{word}"' for word in words)
 
 
 def _dvc(*arguments: str) -> None:

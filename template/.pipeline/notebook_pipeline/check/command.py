@@ -14,7 +14,7 @@ from functools import partial
 from pathlib import Path
 
 from notebook_pipeline import files
-from notebook_pipeline.check import missing_in_clone, record
+from notebook_pipeline.check import commit, record
 from notebook_pipeline.notebook.document import (
     NOT_LITERAL,
     PARAMETERS_TAG,
@@ -57,7 +57,7 @@ def main(argv: list[str]) -> int:
     for line in itertools.chain(
         mended(wanted, notebooks) if arguments.fix else (),
         _findings(wanted, notebooks, arguments.fix, warnings),
-        clone.changed_by_hooks(LOCK_FILE),
+        commit.changed_by_hooks(LOCK_FILE),
     ):
         if line not in findings:
             print(line)
@@ -97,7 +97,7 @@ class _Notebooks(dict):
 def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
     project, used, since = Project(), set(), record.written()
     if "PRE_COMMIT" in os.environ:
-        yield from clone.left_by_an_experiment()
+        yield from commit.left_by_an_experiment()
     try:
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
@@ -130,7 +130,7 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                     yield from _depends_on_code(project, stage, path, code_files.get(path))
                     warnings += [f"{line} (a warning)" for line in notebook.unused()]
         chosen = [each for each in stages if not wanted or any(path in wanted for _, path, *_ in _uses(project, each))]
-        yield from missing_in_clone.lacking(project, stages, chosen)
+        yield from commit.lacking(project, stages, chosen)
         records = lock.read()
         yield from lock.retyped(project, chosen, records)
         if "PRE_COMMIT" in os.environ:

@@ -10,7 +10,8 @@ from pathlib import Path
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from notebook_pipeline import files, git
+from notebook_pipeline import files, git, shell
+from notebook_pipeline.project.paths import upwards
 from notebook_pipeline.project.project import Project, ProjectError, Stage
 
 LOCK_FILE = "dvc.lock"
@@ -58,7 +59,7 @@ def retyped(project: Project, stages: Iterable[Stage], records: dict[str, dict])
         # A stage with a change that DVC sees, too, runs in any case.
         if recorded == now and (found := _difference(recorded, now)):
             (file, *keys), old, new = found
-            name = clone.typed(stage.name)
+            name = shell.quote(stage.name)
             yield (
                 f"{project.place_of(file, (*'.'.join(keys).split('.'),))}: `{'.'.join(keys)}` is {new!r}, but stage "
                 f"`{stage.name}` last ran with {old!r}, which DVC takes for the same. "
@@ -91,12 +92,12 @@ def committed_from_outside(project: Project, stages: Iterable[Stage]) -> Iterato
         # Of a link git has the target's name; a file in a merge conflict cannot be committed.
         if number == "0" and mode.startswith("100"):
             staged[path] = content
-    folders = {folder for path in staged for folder in clone.upwards(path)[1:]}
+    folders = {folder for path in staged for folder in upwards(path)[1:]}
     outs = [
         (place, path, stage.name)
         for stage in stages
         for path in stage.outs
-        for place in clone.placed(project, stage, [path])
+        for place in project.placed(stage, [path])
         if place in staged or place in folders
     ]
     if not outs or LOCK_FILE not in staged:
@@ -111,7 +112,7 @@ def committed_from_outside(project: Project, stages: Iterable[Stage]) -> Iterato
         if recorded and recorded not in _hashes(place, {each: contents[staged[each]] for each in found[place]}):
             yield (
                 f"{place}: comes from a run outside the pipeline. "
-                f"Fix: uv run dvc repro, then git add {LOCK_FILE} {clone.typed(place)}"
+                f"Fix: uv run dvc repro, then git add {LOCK_FILE} {shell.quote(place)}"
             )
 
 

@@ -13,7 +13,7 @@ import re
 import shlex
 import sys
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -22,6 +22,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, SequenceNode
 
+from notebook_pipeline import shell
 from notebook_pipeline.notebook.document import (
     NOT_LITERAL,
     Notebook,
@@ -33,6 +34,7 @@ from notebook_pipeline.notebook.document import (
     read,
 )
 from notebook_pipeline.project import yaml_edit
+from notebook_pipeline.project.paths import from_here
 
 PARAMS_FILE = "params.yaml"
 PIPELINE_FILE = "dvc.yaml"
@@ -530,6 +532,11 @@ class Project:
             found = found[key]
         return found
 
+    def placed(self, stage: Stage, paths: Iterable[str]) -> Iterator[str]:
+        """Paths of a stage as seen from the current folder; URLs have no such place."""
+        folder = self.root / self.filled(stage, str(self.definition(stage).get("wdir") or "."))
+        yield from from_here(folder, paths)
+
     def place(self, stage: Stage, key: str) -> str:
         """`dvc.yaml:12`: the line of a key of a stage; where it has none, of the stage."""
         text = (self.root / PIPELINE_FILE).read_text(encoding="utf-8-sig")
@@ -724,7 +731,7 @@ def quoted(path: str) -> str:
     if unfit := re.search(r"""["$`\\\x00-\x1f\x7f]|%[^%]+%""", path):
         shown = path.encode("unicode_escape").decode() if unfit[0] < " " else path
         raise ProjectError(f"{shown}: a stage's command cannot name a file with {unfit[0]!r}. Fix: rename the file")
-    return path if re.fullmatch(r"[\w./-]+", path) else f'"{path}"'
+    return shell.quote(path)
 
 
 def literal(path: str) -> str:

@@ -27,12 +27,14 @@ try:
 except ImportError:  # Windows
     fcntl = None
 
-from notebook_pipeline import files, git, secret_files
-from notebook_pipeline.notebook import drawn, executed, packages
+from notebook_pipeline import files, git, secret_files, shell
+from notebook_pipeline.notebook import executed, packages
 from notebook_pipeline.notebook.document import INJECTED_TAG, SKIPPED_TAG, Notebook, NotebookError, read, renewed
 from notebook_pipeline.project import lock, yaml_edit
+from notebook_pipeline.project.paths import by_folder, is_covered, not_covered, outermost
 from notebook_pipeline.project.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
-from notebook_pipeline.run.trace import Trace, by_folder, is_covered, not_covered, outermost
+from notebook_pipeline.run import in_kernel
+from notebook_pipeline.run.trace import Trace
 
 SAVE_EVERY = 30.0
 """Seconds between two saves of the notebook while it runs."""
@@ -381,7 +383,7 @@ class _Run:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.kernel_group, signal.SIGKILL)
         if code == 1 and self.current is not None:
-            quoted = self.output if re.fullmatch(r"[\w./-]+", self.output) else f'"{self.output}"'
+            quoted = shell.quote(self.output)
             print(
                 f"{self.output}: shows what ran, with the stage's values. Fix: open it in your editor, or by "
                 f"`uv run --with jupyterlab jupyter lab {quoted}`",
@@ -812,7 +814,7 @@ def _start_kernel(run: _Run, folder: str):
     # In a file, not in the arguments, which a notebook that parses some sees in `sys.argv`.
     config = _KERNEL_CONFIG.format(
         beside=Path(os.path.abspath(run.notebook.path)).parent.as_posix(),
-        code=os.path.abspath(drawn.__file__),
+        code=os.path.abspath(in_kernel.__file__),
         drawn=os.path.join(folder, _DRAWN),
     )
     files.write(Path(folder, "profile_default", "ipython_kernel_config.py"), config)

@@ -6,15 +6,18 @@ someone else's. Another program that reads a file during the run is seen as well
 and DVC, which an editor calls all the time, the trace knows whether they were at work (`Trace.doubtful`).
 """
 
-import atexit
 import contextlib
 import os
 import random
 import sys
 import tempfile
-from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
+
+from notebook_pipeline import git
+from notebook_pipeline.project.paths import folders_above_all, is_covered
+from notebook_pipeline.run import in_kernel
+from notebook_pipeline.run.in_kernel import LISTED, READ, WRITTEN
 
 # At any depth: what is no data of the project's, and what DVC and git keep for themselves.
 _SKIPPED_FOLDERS = {".git", ".dvc", "dvc_plots", ".ipynb_checkpoints", "node_modules"}
@@ -23,11 +26,6 @@ _SKIPPED_FILES = {"dvc.lock", ".gitignore"}
 # Tracked files that no notebook has business with: git rereads them with all others whose access time was set, and each DVC
 # reads its own. Whatever reads one of them reads others as well.
 _CANARIES = ("README.md", "dvc.yaml", "dvc.lock", ".gitattributes", ".gitignore", ".pre-commit-config.yaml")
-
-MANY = 10
-"""So many results in one folder are named by the folder."""
-# What several notebooks share: no one of them has the whole of it.
-_SHARED_FOLDERS = {"data", "data/external", "data/processed", "notebooks", "outputs"}
 
 
 class Trace:
@@ -141,7 +139,11 @@ class Trace:
         # A walk over the whole project lists all of it, and Python the folders in which it looks for modules.
         listed = {path for path in listed if path.startswith("data/")} - {"data/processed"}
         modules = {path for path in self.read if path.endswith(".py")}
-        self.listed = listed & _above(self.files & left) - _above(self.written | modules) if listed else set()
+        self.listed = (
+            listed & folders_above_all(self.files & left) - folders_above_all(self.written | modules)
+            if listed
+            else set()
+        )
 
     def doubtful(self, shown: Callable[[], Collection[str]]) -> set[str]:
         """Those of `noticed` that git or DVC may have read, and not the run: either was at work meanwhile.
@@ -151,8 +153,6 @@ class Trace:
         """
         if not self.noticed or not self._canaries:
             return set()
-        from notebook_pipeline import git  # not in the kernel, which loads this module by itself
-
         if self._canaries.keys() == {_git_index()}:
             # git has looked at its index, and read no file that stays as it was committed.
             return self.noticed & (git.paths("diff-files", "--name-only", "--relative", "-z") or set())
@@ -162,7 +162,7 @@ class Trace:
 
     def listed_beside(self, results: Iterable[str]) -> set[str]:
         """The folders that were listed and hold none of these results."""
-        return self.listed - _above(results)
+        return self.listed - folders_above_all(results)
 
     def watch_kernel(self, folder: str) -> None:
         """Has a kernel that is about to start tell what it opens and lists.
@@ -175,11 +175,11 @@ class Trace:
         startup.parent.mkdir(parents=True)
         startup.write_text(
             "import importlib.util as util\n"
-            f"spec = util.spec_from_file_location('trace', {os.path.abspath(__file__)!r})\n"
-            "trace = util.module_from_spec(spec)\n"
-            "spec.loader.exec_module(trace)\n"
-            f"trace.tell_opened({os.getcwd()!r}, {os.fspath(self._log)!r}, get_ipython())\n"
-            "del util, spec, trace\n",
+            f"spec = util.spec_from_file_location('in_kernel', {os.path.abspath(in_kernel.__file__)!r})\n"
+            "in_kernel = util.module_from_spec(spec)\n"
+            "spec.loader.exec_module(in_kernel)\n"
+            f"in_kernel.tell_opened({os.getcwd()!r}, {os.fspath(self._log)!r}, get_ipython())\n"
+            "del util, spec, in_kernel\n",
             encoding="utf-8",
         )
 
@@ -196,119 +196,11 @@ class Trace:
 
     def _told(self) -> tuple[set[str], set[str], set[str]]:
         """The files that the kernel says it opened to read and to write, and the folders that it listed."""
-        told = {_READ: set(), _WRITTEN: set(), _LISTED: set()}
+        told = {READ: set(), WRITTEN: set(), LISTED: set()}
         if self._log is not None and self._log.exists():  # else the kernel never came up
             for line in os.fsdecode(self._log.read_bytes()).replace(os.sep, "/").split("\n")[:-1]:
                 told.setdefault(line[:1], set()).add(line[1:])
-        return told[_READ], told[_WRITTEN], told[_LISTED]
-
-
-# What each line of a kernel's log begins with.
-_READ, _WRITTEN, _LISTED = "r", "w", "l"
-
-
-def tell_opened(root: str, log: str, shell) -> None:
-    """In the kernel: writes, after each cell and at the end, what was opened to read or to write, and listed, below a folder.
-
-    One a line: what was done, and the path as seen from the folder.
-    """
-    prefix, seen, due = os.path.normcase(os.path.join(root, "")), set(), []
-
-    def note(event, arguments):
-        if event == "open":
-            path, mode, flags = arguments
-            # `open` has a mode, `os.open` has flags only.
-            if mode:
-                done = _READ * ("r" in mode or "+" in mode) + _WRITTEN * ("r" not in mode or "+" in mode)
-            else:
-                access = flags & (os.O_WRONLY | os.O_RDWR)
-                done = _READ * (access != os.O_WRONLY) + _WRITTEN * (access != os.O_RDONLY)
-        elif event in ("os.listdir", "os.scandir"):
-            path, done = arguments[0] or ".", _LISTED
-        elif event in ("os.rename", "os.remove", "os.truncate"):
-            path, done = arguments[0], _WRITTEN
-            if event == "os.rename":
-                add(arguments[1], done)
-        else:
-            return
-        add(path, done)
-
-    def add(path, done):
-        if not isinstance(path, str | bytes):
-            return
-        path = os.path.abspath(os.fsdecode(path))
-        if os.path.normcase(path).startswith(prefix):
-            path = path[len(prefix) :]
-        elif not done.endswith(_WRITTEN):  # a declared input may lie elsewhere
-            return
-        for each in done:
-            line = f"{each}{path}\n"
-            if line not in seen:
-                seen.add(line)
-                due.append(line)
-
-    def tell(*_):
-        lines = due[:]
-        del due[: len(lines)]
-        # Opened anew: a descriptor kept open might be closed by the notebook, and its number be another file's.
-        with contextlib.suppress(OSError), open(log, "ab") as file:
-            file.write(os.fsencode("".join(lines)))
-
-    shell.events.register("post_run_cell", tell)
-    atexit.register(tell)
-    sys.addaudithook(note)
-
-
-def is_covered(path: str, declared: Collection[str]) -> bool:
-    """Whether a path or a folder above it is among those declared."""
-    return path in declared or any(folder in declared for folder in _folders_above(path))
-
-
-def not_covered(paths: Iterable[str], declared: Collection[str]) -> set[str]:
-    """Those that are not declared, nor a folder above them."""
-    folders = {folder for folder in _above(paths) if is_covered(folder, declared)}
-    return {path for path in paths if path not in declared and path.rpartition("/")[0] not in folders}
-
-
-def outermost(paths: set[str]) -> set[str]:
-    """Those that lie in no other."""
-    return {path for path in paths if not is_covered(path, paths - {path})}
-
-
-def by_folder(found: set[str], others: set[str], declared: Collection[str], whole: bool) -> list[str]:
-    """Paths, with a folder in the place of its files.
-
-    Args:
-        found: what is to be named.
-        others: what else is there.
-        declared: what has an entry of its own already: DVC takes no folder around it.
-        whole: name a folder of results, where they are many and all that it holds; else one of inputs, where most of what
-            it holds was read.
-    """
-    if not found:
-        return []
-    # Not of modules: Python writes among them.
-    counts = Counter(folder for path in found if not path.endswith(".py") for folder in _folders_above(path))
-    of_others = Counter(folder for path in others for folder in _folders_above(path))
-    excluded = _SHARED_FOLDERS | _above(declared)
-    folders = {
-        folder for folder, count in counts.items()
-        if folder not in excluded
-        and (count >= MANY and not of_others[folder] if whole else count > 1 and of_others[folder] < count)
-    }  # fmt: skip
-    return sorted(path for path in found | folders if not any(above in folders for above in _folders_above(path)))
-
-
-def _above(paths: Iterable[str]) -> set[str]:
-    """All folders around some paths."""
-    parents = {path.rpartition("/")[0] for path in paths} - {""}
-    return parents | {folder for path in parents for folder in _folders_above(path)}
-
-
-def _folders_above(path: str) -> Iterator[str]:
-    while "/" in path:
-        path = path.rpartition("/")[0]
-        yield path
+        return told[READ], told[WRITTEN], told[LISTED]
 
 
 def _state(path: str) -> tuple[int, ...]:

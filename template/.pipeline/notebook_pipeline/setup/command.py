@@ -16,10 +16,11 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
+from notebook_pipeline import shell
+
 AGAIN = "uv run pipeline setup"
 # Set in the configuration of a repository that was made here, until its first commit: a later run goes on from there.
 FIRST_COMMIT_DUE = "pipeline.firstCommitDue"
-
 
 HOOKS = ("pre-commit", "pre-push", "post-checkout")
 """As .pre-commit-config.yaml has them."""
@@ -60,7 +61,7 @@ def main(argv: list[str]) -> int:
     except KeyboardInterrupt:
         interrupted = True
     if failed or interrupted:
-        again = f"{AGAIN} --notebook {_quoted(notebook)}" if notebook else AGAIN
+        again = f"{AGAIN} --notebook {shell.quote(notebook)}" if notebook else AGAIN
         first = f"First do what the line `{failed[0]}: ...` says, then" if failed else "To go on from there"
         print(f"\nThe project is here, but not all of it is set up. {first}: {again}", file=sys.stderr)
         return 1
@@ -140,7 +141,7 @@ def _cache(main_worktree: Path) -> str:
         return f"{own} is used by all worktrees"
     config = Path(".dvc/config.local")
     if config.exists() or any(Path(own, "files", "md5").glob("*")):
-        return f"{own} is this worktree's own. To use the main one's: uv run dvc cache dir --local {_quoted(cache)}"
+        return f"{own} is this worktree's own. To use the main one's: uv run dvc cache dir --local {shell.quote(cache)}"
     # `dvc cache dir` fails on an umlaut. In the system's encoding, as DVC reads it.
     config.write_text(f'[cache]\n    dir = "{Path(cache).as_posix()}"\n')
     return f"uses the main worktree's, {cache}: `dvc gc` needs `--projects` with the other worktree's folder"
@@ -227,7 +228,7 @@ def _notebook(path: str) -> str:
     if not _succeeds(_uv(), "run", "pipeline", "add", given):
         later = own if _is_run_in(own, "dvc.yaml") else path
         add = "uv run pipeline add"
-        raise StepFailed(f"`{add} {_quoted(given)}` failed; later: {add} {_quoted(later)}")
+        raise StepFailed(f"`{add} {shell.quote(given)}` failed; later: {add} {shell.quote(later)}")
     return f"made a stage of {own}"
 
 
@@ -290,11 +291,6 @@ def _uv() -> str:
     if uv is None:
         raise StepFailed(f"uv is not installed: pip install uv, then {AGAIN}")
     return uv
-
-
-def _quoted(word: str) -> str:
-    """A word of a command line, as it is typed here."""
-    return f'"{word}"' if os.name == "nt" else shlex.quote(word)
 
 
 def _uv_run(*command: str, hint: str, quiet: bool = False) -> None:

@@ -15,10 +15,11 @@ from pathlib import Path, PureWindowsPath
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from notebook_pipeline import files, git
+from notebook_pipeline import files, git, shell
 from notebook_pipeline.code import command as code
 from notebook_pipeline.notebook import packages
 from notebook_pipeline.notebook.document import NotebookError, parse
+from notebook_pipeline.project.paths import from_here, upwards
 from notebook_pipeline.project.project import PIPELINE_FILE, Project, ProjectError, Stage
 
 
@@ -45,7 +46,7 @@ def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) ->
     made = _Places(_outs(project, stages))
     suspects = {}
     for stage in chosen:
-        for dep in placed(project, stage, filter(_is_relative, stage.deps)):
+        for dep in project.placed(stage, filter(_is_relative, stage.deps)):
             if not dep.startswith("../") and not made.cover(dep) and not _is_beside_its_dvc_file(dep):
                 suspects.setdefault(dep, stage)
     # The repository's top may lie above.
@@ -67,22 +68,22 @@ def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) ->
             # Of a folder that git ignores DVC adds nothing but the whole: git would not see the .dvc file.
             yield (
                 f"{head}which no stage makes and git ignores: "
-                f"list it under `outs:` of the stage that makes it, or `uv run dvc add {typed(below[-1])}`"
+                f"list it under `outs:` of the stage that makes it, or `uv run dvc add {shell.quote(below[-1])}`"
             )
         elif "PRE_COMMIT" in os.environ and os.path.exists(dep):
-            yield f"{head}which is not in git: `git add {typed(dep)}`, or, where it is data, `uv run dvc add {typed(dep)}`"
+            yield f"{head}which is not in git: `git add {shell.quote(dep)}`, or, where it is data, `uv run dvc add {shell.quote(dep)}`"
 
 
 def _deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
     """A run that fails leaves no results, and `git commit --all` would delete those that git keeps."""
-    gone = {out: stage for stage in stages for out in placed(project, stage, stage.outs) if not os.path.exists(out)}
+    gone = {out: stage for stage in stages for out in project.placed(stage, stage.outs) if not os.path.exists(out)}
     deleted = git.paths("diff", "--cached", "--name-only", "--diff-filter=D", "--relative", "-z") if gone else None
     places = _Places(deleted or ())
     for out, stage in gone.items():
         if places.cover(out):
             yield (
                 f"{project.place(stage, 'outs')}: stage `{stage.name}`: the commit deletes {out}, which its last run did not "
-                f"make: `uv run dvc repro` makes it, or `git checkout HEAD -- {typed(out)}` brings the last one back"
+                f"make: `uv run dvc repro` makes it, or `git checkout HEAD -- {shell.quote(out)}` brings the last one back"
             )
 
 
@@ -96,7 +97,7 @@ def left_by_an_experiment() -> Iterator[str]:
     branch = os.fsdecode(git.output("rev-parse", "--abbrev-ref", "@{-1}") or b"").strip() or "BRANCH"
     yield (
         "HEAD: is on no branch: `dvc exp run` was stopped, or is still at work. "
-        f'Fix: git switch {typed(branch)} (README.md, "After a stop", says the rest)'
+        f'Fix: git switch {shell.quote(branch)} (README.md, "After a stop", says the rest)'
     )
 
 
@@ -126,11 +127,6 @@ def _code(path: str, content: bytes) -> bytes:
     return content
 
 
-def typed(path: str) -> str:
-    """As an argument of a command."""
-    return f'"{path}"' if " " in path else path
-
-
 class _Places:
     """Files and folders. Names that a disk may take for the same (`Ä` in two ways, capitals) are the same."""
 
@@ -158,12 +154,6 @@ def _same(path: str) -> str:
     return unicodedata.normalize("NFC", path).casefold()
 
 
-def upwards(path: str) -> list[str]:
-    """A path and the folders above it: `a/b/c`, `a/b`, `a`."""
-    parts = path.split("/")
-    return ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
-
-
 def _is_relative(path: str) -> bool:
     """Also where the pipeline was written on Windows and this is another system."""
     return not os.path.isabs(path) and not PureWindowsPath(path).is_absolute()
@@ -171,25 +161,7 @@ def _is_relative(path: str) -> bool:
 
 def _outs(project: Project, stages: Iterable[Stage]) -> Iterator[str]:
     for stage in stages:
-        yield from placed(project, stage, stage.outs)
-
-
-def placed(project: Project, stage: Stage, paths: Iterable[str]) -> Iterator[str]:
-    """Paths of a stage as seen from the current folder; URLs have no such place."""
-    folder = project.root / project.filled(stage, str(project.definition(stage).get("wdir") or "."))
-    yield from _from_here(folder, paths)
-
-
-def _from_here(folder: Path, paths: Iterable[str]) -> Iterator[str]:
-    for path in paths:
-        # `.` is the project, which is always there.
-        if "://" not in path and (place := _relative(os.path.join(folder, path))) not in (".", None):
-            yield place
-
-
-def _relative(path: str) -> str | None:
-    with contextlib.suppress(ValueError):  # on another drive of Windows
-        return Path(os.path.relpath(path)).as_posix()
+        yield from project.placed(stage, stage.outs)
 
 
 def _is_beside_its_dvc_file(dep: str) -> bool:
@@ -212,7 +184,7 @@ def _made_elsewhere(tracked: set[str], suspects: Iterable[str]) -> _Places | Non
             elif name.endswith(".dvc") and os.path.isfile(file):
                 content = YAML(typ="safe").load(files.read(file))
                 folder = Path(os.path.dirname(file), content.get("wdir") or ".")
-                places += _from_here(folder, [out["path"] for out in content.get("outs") or []])
+                places += from_here(folder, [out["path"] for out in content.get("outs") or []])
     except (ProjectError, YAMLError, OSError, ValueError, LookupError, TypeError, AttributeError):
         return None
     return _Places(places)
