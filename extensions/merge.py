@@ -82,6 +82,8 @@ def in_conflict(project: Path) -> list[str]:
 def main() -> int:
     """Merges each file of the project that is in conflict; returns the exit code, 0."""
     sys.path.insert(0, str(Path(__file__).parents[1] / "template" / ".pipeline"))  # the template's, not the project's
+    from move_pipeline import with_new_commands
+
     from notebook_pipeline import files
 
     for path, stages in _unmerged().items():
@@ -90,7 +92,9 @@ def main() -> int:
             continue
         try:
             versions = [_git("cat-file", "blob", stages[number]) for number in "123"]
-            text = merged_text(parse, *(version.replace("\r\n", "\n") for version in versions))
+            base, ours, theirs = (version.replace("\r\n", "\n") for version in versions)
+            # A command's new name is no change of the project's.
+            text = merged_text(parse, with_new_commands(base), with_new_commands(ours), theirs)
         except (Unreadable, UnicodeDecodeError):
             continue
         files.write(path, text.replace("\n", "\r\n") if "\r\n" in versions[1] else text)

@@ -24,32 +24,44 @@ def main(stage: str, version: str = "") -> int:
     """
     if _git("cat-file", "-e", f"HEAD:./{OLD}/__main__.py") is None:
         return 0
-    # The template's own lines of dvc.yaml become the same, so that there is nothing to merge.
-    first = ["dvc.yaml", "dvc.lock"]
     if stage == "before":
-        _rename_commands(first)
+        # Where the template changed little else: its own lines become the same, so that there is nothing to merge.
+        for name in _rename_commands(["dvc.yaml", "dvc.lock", ".pre-commit-config.yaml"]):
+            _git("add", "--", name)  # Copier compares what is staged
     else:
-        _git("reset", "--quiet", "--", *[name for name in first if not _git("ls-files", "--unmerged", "--", name)])
-        others = ["*.ipynb", f"{OLD}/", "data/", "outputs/", *first]
-        _rename_commands([".", *(f":(exclude){each}" for each in others)])
+        for name in _staged():
+            if not _git("ls-files", "--unmerged", "--", name):
+                _git("reset", "--quiet", "--", name)  # without a name it would reset conflicts, too
+        _rename_commands([".", *(f":(exclude){each}" for each in ("*.ipynb", f"{OLD}/", "data/", "outputs/"))])
         _name_changes(version)
         _remove_leftovers()
     return 0
 
 
-def _rename_commands(places: list[str]) -> None:
-    """Writes `pipeline` for `python -m pipeline` in text that git tracks.
+def with_new_commands(text: str) -> str:
+    """A text with `pipeline` for `python -m pipeline`."""
+    return COMMAND.sub("pipeline", REPORT.sub("pipeline report", text))
+
+
+def _rename_commands(places: list[str]) -> list[str]:
+    """Write `pipeline` for `python -m pipeline` in text that git tracks; returns the files.
 
     In dvc.lock, too, so that no stage reruns because its command has another name.
     """
+    renamed = []
     found = _git("grep", "-lIzE", "-e", r"-m[[:space:]]+pipeline|-m$", "--", *places) or ""
     for name in filter(None, found.split("\0")):
         path = Path(name)
         text = path.read_bytes().decode("utf-8", "surrogateescape")
-        new = COMMAND.sub("pipeline", REPORT.sub("pipeline report", text))
+        new = with_new_commands(text)
         if new != text:
             path.write_bytes(new.encode("utf-8", "surrogateescape"))
-            _git("add", "--", name)  # Copier compares what is staged
+            renamed.append(name)
+    return renamed
+
+
+def _staged() -> list[str]:
+    return list(filter(None, (_git("diff", "--cached", "--name-only", "--relative", "-z") or "").split("\0")))
 
 
 def _name_changes(version: str) -> None:

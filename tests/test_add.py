@@ -974,9 +974,9 @@ BROKEN = {
     ),
     "missing": (
         untagged("import nowhere_to_be_found\nfrom google.colab import drive", "open('text/one.txt').read()"),
-        ["notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, `git add --all .`, then: uv run python -m "
+        ["notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, `git add --all .`, then: uv run "
          "pipeline add notebooks/missing.ipynb",
-         "notebooks/missing.ipynb: imports google.colab, which no package brings: take it out, `git add --all .`, then: uv run python -m "
+         "notebooks/missing.ipynb: imports google.colab, which no package brings: take it out, `git add --all .`, then: uv run "
          "pipeline add notebooks/missing.ipynb"],
         ["data/external/text/one.txt"], ("import nowhere_to_be_found", "import json"),
     ),

@@ -512,6 +512,6 @@ def when_something_is_wrong(reader: Reader) -> None:
     done = umlaut.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=2", check=False)
     seen("codec can't encode", done.stdout)
     moved(umlaut, reader.command("pipeline setup"), seen)
-    words.remove("is not this project's Python")  # test_run.py has a real one
+    words.remove("start it through uv")  # test_run.py has a real one
     assert reader.command("^uv run$") == "uv run"
     assert words == []

@@ -348,11 +348,12 @@ def test_refused_outside_the_environment(bare):
     bare.write("dvc.yaml", STAGE)
     (bare.path / ".venv").mkdir()
     environ = {name: value for name, value in bare.environ.items() if name != "UV_PROJECT_ENVIRONMENT"}
+    environ["PYTHONPATH"] = ".pipeline"
     done = subprocess.run(
         [sys.executable, "-m", "notebook_pipeline", *RUN], cwd=bare.path, env=environ, text=True, capture_output=True
     )
     assert done.returncode == 1
-    fix = "Fix: put `uv run` before the command, as in `uv run dvc repro`"
+    fix = "Fix: start it through uv, as in `uv run dvc repro`"
     assert done.stderr == f"{sys.executable} is not this project's Python. {fix}\n"
 
 

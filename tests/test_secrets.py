@@ -270,7 +270,7 @@ def test_a_terminal_is_asked(tmp_path, answer, code):
     (tmp_path / "far").mkdir()
     written(tmp_path, "far/far.csv", "x")
     script = (
-        "from pathlib import Path\nfrom pipeline import add\n"
+        "from pathlib import Path\nfrom notebook_pipeline.add import command as add\n"
         "add._ask_for_far(Path('work/x.ipynb'), [Path('far/far.csv').resolve()], False)"
     )
     (tmp_path / "work").mkdir()

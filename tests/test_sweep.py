@@ -833,7 +833,7 @@ def test_a_worker_of_another_environment(shared, cluster):
         assert process.wait(60) == 1, said
     (why,) = no_more(said)
     start = "start it in a clone of the project, by uv run --group sweep dask worker ..."
-    assert re.fullmatch(rf"its Python, \S+, lacks dvc, papermill, ipykernel: {re.escape(start)}", why)
+    assert re.fullmatch(rf"its Python, \S+, lacks dvc: {re.escape(start)}", why)
     assert said.endswith(NOBODY + "3 were not run\n")
     cluster.start_worker("one")
     assert len(no_more(shared.sweep("-S", "fit.x=1,2,3", "--scheduler", cluster.address))) <= 1

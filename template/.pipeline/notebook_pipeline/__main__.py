@@ -96,7 +96,7 @@ def _is_outside_environment() -> bool:
 
 
 def _say_outside(problem: str) -> int:
-    _say(f"{problem}. Fix: put `uv run` before the command, as in `uv run dvc repro`")
+    _say(f"{problem}. Fix: start it through uv, as in `uv run dvc repro`")
     return 1
 
 
