@@ -276,7 +276,7 @@ def test_a_terminal_is_asked(tmp_path, answer, code):
     (tmp_path / "work").mkdir()
     own, theirs = pty.openpty()
     os.write(own, answer.encode())
-    environ = os.environ | {"PYTHONPATH": str(TEMPLATE / "template")}
+    environ = os.environ | {"PYTHONPATH": str(TEMPLATE / "template" / ".pipeline")}
     done = subprocess.run(
         [sys.executable, "-c", script], stdin=theirs, cwd=tmp_path, env=environ, capture_output=True, text=True
     )

@@ -17,7 +17,7 @@ from ruamel.yaml import YAML
 # What a project has, whatever it starts with.
 FILES = """
 .copier-answers.yml .dvc/.gitignore .dvc/config .dvcignore .gitattributes .gitignore .pre-commit-config.yaml
-.vscode/extensions.json .vscode/settings.json README.md data/.gitignore dvc.yaml outputs/.gitignore params.yaml
+.vscode/extensions.json .vscode/settings.json AGENTS.md README.md data/.gitignore dvc.yaml outputs/.gitignore params.yaml
 pyproject.toml
 """.split()
 # The package that it carries, as it lies here.
@@ -244,7 +244,7 @@ def test_setup_adds_the_notebook_once(render, churn, tmp_path, environ, fails):
     assert done.returncode == fails
     if fails:
         assert f'failed; later: uv run pipeline add "{churn}"\n' in done.stdout
-        assert f"says, then: uv run pipeline setup --notebook '{churn}'\n" in done.stdout
+        assert f'says, then: uv run pipeline setup --notebook "{churn}"\n' in done.stdout
     else:
         assert "has no stage yet; this makes one: uv run pipeline add NOTEBOOK" in done.stdout
         # As DVC wraps a long command.
