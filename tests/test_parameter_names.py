@@ -84,14 +84,6 @@ def test_a_list_that_only_looks_as_params_yaml_has_it(said):
     assert "rename" not in line
 
 
-def test_papermill_of_the_shell_is_given_the_name(said):
-    dvc = DVC.replace(
-        "pipeline run notebooks/fit.ipynb outputs/fit.ipynb",
-        f"papermill notebooks/fit.ipynb o.ipynb -p {MICRO} ${{t.{MICRO}}}",
-    )
-    assert said((f"{MICRO} = 0.5", f"print({MICRO})"), f"t:\n  {MICRO}: 0.9\n", dvc) == ""
-
-
 def test_no_parameter_is_lifted_twice():
     made = parse(notebook({"source": f"{NFC} = 1\nf(size={NFC})"}, {"source": f"{NFD} = 2"}), "x.ipynb")
     assert not lift.lifted(made, []).notebook.parameters

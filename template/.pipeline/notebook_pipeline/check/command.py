@@ -8,9 +8,9 @@ import contextlib
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from notebook_pipeline import files
@@ -21,8 +21,6 @@ from notebook_pipeline.notebook.document import (
     Notebook,
     NotebookError,
     Parameter,
-    as_python_reads,
-    contradiction,
     read,
     with_tag_corrected,
 )
@@ -108,7 +106,7 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                 for key, value in project.definition(stage).items()
                 if value is None and key in LISTS
             )
-            for verb, path, output, arguments in _uses(project, stage):
+            for verb, path, output in _uses(project, stage):
                 if wanted and path not in wanted:
                     continue
                 used.add(path)
@@ -122,14 +120,14 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                     yield from problems
                 else:
                     if verb == "papermill":
-                        yield from _through_the_shell(project, stage, notebook, output, arguments)
+                        yield from _calls_papermill(project, stage)
                     else:
                         given = project.parameters(stage, notebook)
                         yield from given.problems + given.doubts
                     yield from notebook.drift()
                     yield from _depends_on_code(project, stage, path, code_files.get(path))
                     warnings += [f"{line} (a warning)" for line in notebook.unused()]
-        chosen = [each for each in stages if not wanted or any(path in wanted for _, path, *_ in _uses(project, each))]
+        chosen = [each for each in stages if not wanted or any(path in wanted for _, path, _ in _uses(project, each))]
         yield from commit.lacking(project, stages, chosen)
         records = lock.read()
         yield from lock.retyped(project, chosen, records)
@@ -145,22 +143,25 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
             yield from [str(notebook)] if isinstance(notebook, NotebookError) else notebook.problems(scratch=True)
 
 
-def _uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str, tuple]]:
-    """The notebooks that a stage runs or whose code it writes: how, NOTEBOOK, OUTPUT, and the arguments of papermill."""
+def _uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str]]:
+    """Yield the notebooks that a stage runs or whose code it writes: how, NOTEBOOK, OUTPUT."""
     for verb in ("run", "code"):
         if call := stage.calls(verb):
-            yield verb, *call, ()
-    # A line that ends in a backslash is a mistake of its own (see _broken_lines), and can be read all the same.
-    for line in "\n".join(stage.raw_cmd).replace("\\\n", " ").splitlines():
-        if "papermill" not in line:
-            continue
-        from notebook_pipeline.check import (
-            shell_line,  # few projects have such a stage, and each commit would wait for it
-        )
+            yield verb, *call
+    for call in _papermill_calls(stage):
+        path, output = (project.filled(stage, word) for word in call)
+        yield "papermill", Path(path).as_posix(), output
 
-        if call := shell_line.papermill(line):
-            path, output = (project.filled(stage, text) for text in (call.notebook, call.output))
-            yield "papermill", path, output, call.arguments
+
+def _papermill_calls(stage: Stage) -> Iterator[tuple[str, str]]:
+    """Yield NOTEBOOK and OUTPUT of each `papermill NOTEBOOK OUTPUT ...` in a stage, as dvc.yaml has them."""
+    for line in "\n".join(stage.raw_cmd).replace("\\\n", " ").splitlines():
+        with contextlib.suppress(ValueError):  # quotes without an end
+            words = shlex.split(line)
+            names = [Path(word.replace("\\", "/")).name for word in words]
+            at = next((at for at, name in enumerate(names) if name in ("papermill", "papermill.exe")), len(words))
+            if notebooks := [word for word in words[at:] if word.endswith(".ipynb")]:
+                yield notebooks[0], notebooks[1] if len(notebooks) > 1 else "OUTPUT"
 
 
 def _broken_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[str]:
@@ -168,7 +169,7 @@ def _broken_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[
     cmd = " ".join(stage.raw_cmd)
     if (
         any(line.rstrip().endswith("\\") for line in stage.raw_cmd)
-        and re.search(r"\bpipeline \w|papermill", cmd)
+        and re.search(r"\bpipeline \w", cmd)
         and (not wanted or any(path in cmd for path in wanted))
     ):
         yield (
@@ -177,59 +178,14 @@ def _broken_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[
         )
 
 
-def _through_the_shell(
-    project: Project, stage: Stage, notebook: Notebook, output: str, arguments: tuple
-) -> Iterator[str]:
-    """What a stage that calls papermill itself, as the guide has it, loses on the way from params.yaml.
-
-    Args:
-        arguments: of the call, as shell_line.Argument.
-    """
-    from notebook_pipeline.check import shell_line
-
-    place, parameters = project.place(stage, "cmd"), {each.name: each for each in notebook.parameters}
-    cure = f"call `pipeline run {notebook.path} {output}` with the key under `params:`, which changes nothing"
-    passed = set()
-    for argument in arguments:
-        head = f"{place}: stage `{stage.name}`: `{argument}`"
-        if argument.option == "-f":
-            file = project.filled(stage, argument.word)
-            meant = project.load(file)
-            names, found = map(str, meant), shell_line.file_arrivals(files.read(file), meant)
-        else:
-            names = shell_line.names(argument)
-            found = shell_line.arrivals(argument, partial(project.variable, stage))
-        for name in map(as_python_reads, names):
-            passed.add(name)
-            if name not in parameters:
-                yield (
-                    f"{head}: {notebook.place(notebook.parameters_cell)} does not assign `{name}`, "
-                    "and Papermill only warns: spell it as there, or add it"
-                )
-        for arrival in found:
-            name = as_python_reads(arrival.name)
-            if name not in parameters:
-                continue
-            if arrival.lost:
-                yield f"{head} does not bring {arrival.meant!r} to `{arrival.name}`: {arrival.lost}: {cure}"
-            elif arrival.changed:
-                yield (
-                    f"{head} gives {arrival.got!r} ({type(arrival.got).__name__}) to `{arrival.name}`, "
-                    f"not {arrival.meant!r} ({type(arrival.meant).__name__}): {cure}"
-                )
-            elif declared := contradiction(parameters[name], arrival.got):
-                where = notebook.place(notebook.parameters_cell, parameters[name].line)
-                yield f"{head} gives {arrival.got!r}, but {where} says `{declared}`: change one of them"
-    for parameter in parameters.values():
-        keys = [".".join(map(str, each)) for each in project.keys(parameter)]
-        if keys and parameter.name not in passed:
-            ways = [shell_line.Argument("-p", parameter.name, f"${{{key}}}") for key in keys]
-            found = [each for way in ways for each in shell_line.arrivals(way, partial(project.variable, stage))]
-            add = "add " + ", or ".join(f"`{way}`" for way in ways)
-            yield (
-                f"{place}: stage `{stage.name}` does not pass `{' or '.join(keys)}` to the parameter `{parameter.name}` of "
-                f"{notebook.path}, which keeps the cell's value: {cure if any(each.changed for each in found) else add}"
-            )
+def _calls_papermill(project: Project, stage: Stage) -> Iterator[str]:
+    """A stage that calls papermill itself: DVC, the shell and Papermill each read `-p NAME ${key}` in their own way."""
+    for call in _papermill_calls(stage):
+        words = " ".join(f'"{word}"' if " " in word else word for word in call)
+        yield (
+            f"{project.place(stage, 'cmd')}: stage `{stage.keys[1]}`: calls papermill itself, so values may change on "
+            f"their way through the shell. Fix: write `cmd: pipeline run {words}`"
+        )
 
 
 def mended(wanted: set[str], notebooks: "_Notebooks | None" = None, own_values: bool = False) -> Iterator[str]:
@@ -254,7 +210,7 @@ def _changes(wanted: set[str], notebooks: _Notebooks, tried: set, own_values: bo
         project = Project()
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
-        uses = [(stage, verb, path) for stage in stages for verb, path, _, _ in _uses(project, stage)]
+        uses = [(stage, verb, path) for stage in stages for verb, path, _ in _uses(project, stage)]
         for path in sorted({path for _, _, path in uses} | _notebooks_in(Path("notebooks"))):
             if not wanted or path in wanted:
                 yield from _tag_corrected(path, notebooks[path])

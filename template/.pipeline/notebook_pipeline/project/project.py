@@ -39,7 +39,7 @@ from notebook_pipeline.project.paths import from_here
 PARAMS_FILE = "params.yaml"
 PIPELINE_FILE = "dvc.yaml"
 
-INTERPOLATION = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
+_INTERPOLATION = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
 """A `${...}`, its expression as the group."""
 _WORD = r"(?<![^\s\"'])%s(?![^\s\"'])"
 """A word of a command line, with quotes around it or without."""
@@ -517,14 +517,6 @@ class Project:
         """
         return _string(_filled(text, stage.variables, f"{PIPELINE_FILE}: stage `{stage.name}`"))
 
-    def variable(self, stage: Stage, expression: str) -> object:
-        """What `${expression}` stands for in a stage.
-
-        Raises:
-            ProjectError: nothing.
-        """
-        return _variable(expression, stage.variables, f"{PIPELINE_FILE}: stage `{stage.name}`")
-
     def definition(self, stage: Stage) -> dict:
         """What dvc.yaml says of a stage; of a `foreach` stage, what stands below `do:`."""
         found = self.load(PIPELINE_FILE)
@@ -842,9 +834,9 @@ def _filled(value: object, context: dict, where: str) -> object:
         return [_filled(inner, context, where) for inner in value]
     if not isinstance(value, str) or "${" not in value:
         return value
-    if whole := INTERPOLATION.fullmatch(value):
+    if whole := _INTERPOLATION.fullmatch(value):
         return _variable(whole[1], context, where)
-    return INTERPOLATION.sub(lambda match: _string(_variable(match[1], context, where)), value).replace("\\${", "${")
+    return _INTERPOLATION.sub(lambda match: _string(_variable(match[1], context, where)), value).replace("\\${", "${")
 
 
 def _variable(expression: str, context: dict, where: str) -> object:
