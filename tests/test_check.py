@@ -81,7 +81,7 @@ def test_what_a_run_would_refuse(here, capsys):
     assert check.main([]) == 1
     assert capsys.readouterr().out == (
         "notebooks/fit.ipynb: cell 1, line 2: parameter `WIDTH` has no key `width` in what stage `fit` lists under "
-        "`params:` (train): add `width: 2` to `train` in params.yaml\n"
+        "`params:` (train). Fix: add `width: 2` to `train` in params.yaml\n"
     )
 
 
@@ -838,41 +838,32 @@ FIXES = {
         {"params.yaml": "base: {seed: 1}\ntrain: {lr: 1, steps: 20}"},
         ["params.yaml:2: added `steps: 20` to `train`"],
     ),
-    "a section that the stage does not list": (
+    "several changes": (
         {
-            "notebook": "SEED = 7\nLR = 1",
-            "params.yaml": "base:\n  seed: 7\ntrain:\n  lr: 1\n",
-            "dvc.yaml": DVC.replace("    params: [train]\n", "    params:\n    - train  # mine\n    # end\n"),
-        },
-        {"dvc.yaml": DVC.replace("    params: [train]\n", "    params:\n    - train  # mine\n    - base\n    # end\n")},
-        ["dvc.yaml: added `base` to the `params:` of stage `fit`"],
-    ),
-    "a stage and a file without any": (
-        {
-            "notebook": "# model\nLR = 0.1\nNAME = 'no'\nSIZES = [1, 2]",
-            "params.yaml": "",
-            "dvc.yaml": DVC.replace("    params: [train]\n", ""),
+            "notebook": "LR = 0.1\nNAME = 'no'\nSIZES = [1, 2]",
+            "params.yaml": "train:\n",
+            "dvc.yaml": DVC.replace("    deps: [outputs/code/fit.py]\n", ""),
         },
         {
-            "params.yaml": "model:\n  lr: 0.1\n  name: no\n  sizes: [1, 2]\n",
-            "dvc.yaml": DVC.replace("    params: [train]\n", "    params: [model]\n"),
+            "params.yaml": "train:\n  lr: 0.1\n  name: no\n  sizes: [1, 2]\n",
+            "dvc.yaml": DVC.replace("    deps: [outputs/code/fit.py]\n", "") + "    deps: [outputs/code/fit.py]\n",
         },
         [
-            "params.yaml:2: added `lr: 0.1` to `model`",
-            "dvc.yaml: added `model` to the `params:` of stage `fit`",
-            "params.yaml:3: added `name: no` to `model`",
-            "params.yaml:4: added `sizes: [1, 2]` to `model`",
+            "dvc.yaml: added outputs/code/fit.py to the `deps:` of stage `fit`",
+            "params.yaml:2: added `lr: 0.1` to `train`",
+            "params.yaml:3: added `name: no` to `train`",
+            "params.yaml:4: added `sizes: [1, 2]` to `train`",
         ],
     ),
-    "a file that only begins": (
-        {"notebook": "LR = 1", "params.yaml": "--- # none yet\n", "dvc.yaml": DVC.replace("[train]", "[]")},
-        {"params.yaml": "--- # none yet\nfit:\n  lr: 1\n", "dvc.yaml": DVC.replace("[train]", "[fit]")},
-        ["params.yaml:3: added `lr: 1` to `fit`", "dvc.yaml: added `fit` to the `params:` of stage `fit`"],
+    "the only section beside single keys": (
+        {"notebook": "SEED = 1\nLR = 1", "params.yaml": "base: {seed: 1, x: 2}\ntrain:\n", "dvc.yaml": DVC.replace("[train]", "[base.seed, train]")},
+        {"params.yaml": "base: {seed: 1, x: 2}\ntrain:\n  lr: 1\n"},
+        ["params.yaml:3: added `lr: 1` to `train`"],
     ),
-    "a key that is listed by itself": (
-        {"notebook": "LR = 1\nSTEPS = 2", "params.yaml": "train:\n  lr: 1\n  x: 2\n", "dvc.yaml": DVC.replace("[train]", "[train.lr]")},
-        {"params.yaml": "train:\n  lr: 1\n  x: 2\n  steps: 2\n", "dvc.yaml": DVC.replace("[train]", "[train.lr, train.steps]")},
-        ["params.yaml:4: added `steps: 2` to `train`", "dvc.yaml: added `train.steps` to the `params:` of stage `fit`"],
+    "the whole file": (
+        {"notebook": "SEED = 1\nLR = 1", "params.yaml": "--- # mine\nseed: 1\n", "dvc.yaml": DVC.replace("[train]", "[{params.yaml: }]")},
+        {"params.yaml": "--- # mine\nseed: 1\nlr: 1\n"},
+        ["params.yaml:3: added `lr: 1`"],
     ),
     "an empty section": (
         {"notebook": "LR = 1", "params.yaml": "train:\n\n# last\n", "dvc.yaml": DVC},
@@ -892,26 +883,6 @@ FIXES = {
         {"notebook": "LR = 1", "params.yaml": "train: ~  # mine\nother: 1\n", "dvc.yaml": DVC},
         {"params.yaml": "train:  # mine\n  lr: 1\nother: 1\n"},
         ["params.yaml:2: added `lr: 1` to `train`"],
-    ),
-    "a section with a key that the notebook lacks": (
-        {"notebook": "# train\nLR = 1", "params.yaml": "train:\n  epochs: 5\n", "dvc.yaml": DVC.replace("[train]", "[]")},
-        {"params.yaml": "train:\n  epochs: 5\n  lr: 1\n", "dvc.yaml": DVC.replace("[train]", "[train.lr]")},
-        ["params.yaml:3: added `lr: 1` to `train`", "dvc.yaml: added `train.lr` to the `params:` of stage `fit`"],
-    ),
-    "a name that is no section": (
-        {"notebook": "# train\nLR = 1", "params.yaml": "train: true\n", "dvc.yaml": DVC.replace("[train]", "[]")},
-        {"params.yaml": "train: true\n\nfit:\n  lr: 1\n", "dvc.yaml": DVC.replace("[train]", "[fit]")},
-        ["params.yaml:4: added `lr: 1` to `fit`", "dvc.yaml: added `fit` to the `params:` of stage `fit`"],
-    ),
-    "a parameter that looks like an empty section": (
-        {"notebook": "TRAIN = None\nLR = 1", "params.yaml": "train:\n", "dvc.yaml": DVC},
-        {"params.yaml": "train:\nlr: 1\n", "dvc.yaml": DVC.replace("[train]", "[train, lr]")},
-        ["params.yaml:2: added `lr: 1`", "dvc.yaml: added `lr` to the `params:` of stage `fit`"],
-    ),
-    "an empty list": (
-        {"notebook": "# train\nLR = 1", "params.yaml": "base:\n  lr: 1\n", "dvc.yaml": DVC.replace(" [train]", "  # none yet")},
-        {"dvc.yaml": DVC.replace(" [train]", "  # none yet") + "    - base\n"},
-        ["dvc.yaml: added `base` to the `params:` of stage `fit`"],
     ),
     "a code file": (
         {"notebook": "LR = 1", "params.yaml": "train:\n  lr: 1\n", "dvc.yaml": DVC.replace("    deps: [outputs/code/fit.py]\n", "")},
@@ -1006,88 +977,123 @@ def test_tags_are_left_where_there_are_two_cures(here, capsys, case):
 
 
 AGAINST_PARAMS = {
+    "no list": (
+        "# model\nLR = 0.1", "", "[]",
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `LR` has no key `lr` in what stage `fit` lists under `params:` "
+        "(none). Fix: add `lr: 0.1` to `model` in params.yaml and list `model` under the stage's `params:`",
+    ),
+    "no list, and no heading": (
+        "LR = 1", "--- # none yet\n", "[]",
+        "notebooks/fit.ipynb: cell 1, line 1: parameter `LR` has no key `lr` in what stage `fit` lists under `params:` "
+        "(none). Fix: add `lr: 1` to `fit` in params.yaml and list `fit` under the stage's `params:`",
+    ),
+    "no section in the list": (
+        "LR = 1\nSTEPS = 2", "train:\n  lr: 1\n  x: 2\n", "[train.lr]",
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
+        "(train.lr). Fix: add `steps: 2` to `fit` in params.yaml and list `fit` under the stage's `params:`",
+    ),
+    "a section that the stage does not list": (
+        "SEED = 7\nLR = 1", "base:\n  seed: 7\ntrain:\n  lr: 1\n", "[train]",
+        "notebooks/fit.ipynb: cell 1, line 1: parameter `SEED` has no key `seed` in what stage `fit` lists under `params:` "
+        "(train). Fix: list `base.seed` under the stage's `params:`, or add `seed: 7` to `train` in params.yaml",
+    ),
+    "a heading of which there is no section": (
+        "# train\nLR = 1", "train: true\n", "[]",
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `LR` has no key `lr` in what stage `fit` lists under `params:` "
+        "(none). Fix: add `lr: 1` to `fit` in params.yaml and list `fit` under the stage's `params:`",
+    ),
+    "a parameter that looks like an empty section": (
+        "TRAIN = None\nLR = 1", "train:\n", "[train]",
+        "notebooks/fit.ipynb: cell 1, line 2: parameter `LR` has no key `lr` in what stage `fit` lists under `params:` "
+        "(train). Fix: add `lr: 1` to `fit` in params.yaml and list `fit` under the stage's `params:`",
+    ),
+    "a section of the stage's name": (
+        "LR = 1", "fit: {x: 1}\n", "[]",
+        "notebooks/fit.ipynb: cell 1, line 1: parameter `LR` has no key `lr` in what stage `fit` lists under `params:` "
+        "(none). Fix: add `lr: 1` to `fit_parameters` in params.yaml and list `fit_parameters` under the stage's `params:`",
+    ),
     "two sections to add to": (
         "LR = 1\nSTEPS = 2", "base:\n  lr: 1\ntrain:\n", "[base, train]",
         "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
-        "(base, train): add `steps: 2` to `base` in params.yaml, or add `steps: 2` to `train` in params.yaml",
+        "(base, train). Fix: add `steps: 2` to `base` in params.yaml, or add `steps: 2` to `train` in params.yaml",
     ),
     "a key elsewhere, or a new one": (
         "LR = 1\nSTEPS = 2", "train:\n  lr: 1\nother:\n  steps: 3\n  x: 1\n", "[train]",
         "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
-        "(train): list `other.steps` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
+        "(train). Fix: list `other.steps` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
     ),
     "a section of which the stage has a key": (
         "LR = 1\nSTEPS = 2", "train:\n  lr: 1\nother:\n  lr: 2\n  steps: 2\n", "[train]",
         "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
-        "(train): list `other.steps` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
+        "(train). Fix: list `other.steps` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
     ),
     "a section that nobody lists, with another value": (
         "LR = 1\nSTEPS = 2", "train:\n  lr: 1\nother:\n  steps: 3\n", "[train]",
         "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
-        "(train): list `other` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
+        "(train). Fix: list `other.steps` under the stage's `params:`, or add `steps: 2` to `train` in params.yaml",
     ),
     "a section of which one value is another": (
         "LR = 1\nSTEPS = 2\nTRAIN = 3", "base:\n  train: 3\nother:\n  lr: 5\n  steps: 2\n", "[base]",
         "notebooks/fit.ipynb: cell 1, line 1: parameter `LR` has no key `lr` in what stage `fit` lists under `params:` "
-        "(base): list `other` under the stage's `params:`, or add `lr: 1` to `base` in params.yaml\n"
+        "(base). Fix: list `other.lr` under the stage's `params:`, or add `lr: 1` to `base` in params.yaml\n"
         "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
-        "(base): list `other` under the stage's `params:`, or add `steps: 2` to `base` in params.yaml",
+        "(base). Fix: list `other.steps` under the stage's `params:`, or add `steps: 2` to `base` in params.yaml",
     ),
     "a section with a dot, which no list can name": (
         "STEPS: int", "a.b:\n  steps: 1\n", "[]",
         "notebooks/fit.ipynb: cell 1, line 1: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
-        "(none): add `steps: ...` to `fit` in params.yaml and list `fit` under the stage's `params:`",
+        "(none). Fix: add `steps: ...` to `fit` in params.yaml and list `fit` under the stage's `params:`",
     ),
     "a section that is a parameter, too": (
         "# train\nLR = 1\nTRAIN = True", "train:\n  lr: 1\n", "[train]",
-        "params.yaml:1: `train` may be meant as a parameter or as a section: "
-        "the notebook has parameters of its name and of its keys; rename one",
+        "params.yaml:1: `train` may be a parameter or a section: "
+        "the notebook has parameters of its name and of its keys. Fix: rename one",
     ),
     "an entry that is not there, beside a parameter without a key": (
         "LR = 1\nSTEPS = 2", "train:\n  lr: 1\n", "[train, trian]",
-        "dvc.yaml:11: stage `fit` lists `trian` under `params:`, but params.yaml has no such key: "
-        "add it there or take it off the list",
+        "dvc.yaml:11: stage `fit` lists `trian` under `params:`, but params.yaml has no such key. "
+        "Fix: add it there, or remove it from the list",
     ),
     "no default": (
         "LR = 1\nSTEPS: int", "train:\n  lr: 1\n", "[train]",
         "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
-        "(train): add `steps: ...` to `train` in params.yaml",
+        "(train). Fix: add `steps: ...` to `train` in params.yaml",
     ),
     "a key too many": (
         "LR = 1", "train:\n  lr: 1\n  steps: 2\n", "[train]",
         "params.yaml:3: `train.steps` is given to stage `fit`, but the parameters cell (cell 1) of notebooks/fit.ipynb does "
-        "not assign `steps`: add it there, or list in the stage's `params:` only the keys that the notebook uses",
+        "not assign `steps`. Fix: add it there, or list in the stage's `params:` only the keys that the notebook uses",
     ),
     "a new name in the notebook": (
         "LR = 1\nSTEPS = 2", "train:\n  lr: 1\n  epochs: 4\n", "[train]",
         "params.yaml:3: `train.epochs` is given to stage `fit`, but the parameters cell (cell 1) of notebooks/fit.ipynb does not "
-        "assign `epochs`: rename it to `steps`, add it there, or list in the stage's `params:` only the keys that the notebook uses\n"
+        "assign `epochs`. Fix: rename it to `steps`, add it there, or list in the stage's `params:` only the keys that the notebook uses\n"
         "notebooks/fit.ipynb: cell 1, line 2: parameter `STEPS` has no key `steps` in what stage `fit` lists under `params:` "
-        "(train): rename `epochs` to `steps` in params.yaml, or add `steps: 2` to `train` in params.yaml",
+        "(train). Fix: rename `epochs` to `steps` in params.yaml, or add `steps: 2` to `train` in params.yaml",
     ),
     "one key twice": (
         "LR = 1", "base:\n  LR: 1\ntrain:\n  lr: 1\n", "[base, train]",
-        "params.yaml:4: `train.lr` and params.yaml:2: `base.LR` both define `lr` for stage `fit`: "
-        "rename one, or list only the one wanted in the stage's `params:`",
+        "params.yaml:4: `train.lr` and params.yaml:2: `base.LR` both define `lr` for stage `fit`. "
+        "Fix: rename one, or list only the one wanted in the stage's `params:`",
     ),
     "the annotation": (
         "LR: float = 1", "train:\n  lr: '1'\n", "[train]",
-        "params.yaml:2: `train.lr` is '1' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR: float`: change one of them",
+        "params.yaml:2: `train.lr` is '1' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR: float`. Fix: change one of them",
     ),
     "the default": (
         "LR = True", "train:\n  lr: no\n", "[train]",
-        "params.yaml:2: `train.lr` is 'no' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR = True`: "
-        "change one of them, or annotate the parameter",
+        "params.yaml:2: `train.lr` is 'no' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR = True`. "
+        "Fix: change one of them, or annotate the parameter",
     ),
     "nothing": (
         "LR = 'x'", "train:\n  lr:\n", "[train]",
-        "params.yaml:2: `train.lr` is None (NoneType), but notebooks/fit.ipynb: cell 1, line 1 says `LR = 'x'`: "
-        "change one of them, or annotate the parameter",
+        "params.yaml:2: `train.lr` is None (NoneType), but notebooks/fit.ipynb: cell 1, line 1 says `LR = 'x'`. "
+        "Fix: change one of them, or annotate the parameter",
     ),
     "an entry that is not there": (
         "LR = 1", "train:\n  lr: 1\n", "[train, trian]",
-        "dvc.yaml:11: stage `fit` lists `trian` under `params:`, but params.yaml has no such key: "
-        "add it there or take it off the list",
+        "dvc.yaml:11: stage `fit` lists `trian` under `params:`, but params.yaml has no such key. "
+        "Fix: add it there, or remove it from the list",
     ),
     "a date": (
         "LR = 1", "train:\n  lr: 2026-01-01\n", "[train]",
@@ -1104,7 +1110,7 @@ AGAINST_PARAMS = {
     "a Literal": (
         "LR: Literal[-1, Literal['a', None]] = -1", "train:\n  lr: 1\n", "[train]",
         "params.yaml:2: `train.lr` is 1 (int), but notebooks/fit.ipynb: cell 1, line 1 says "
-        "`LR: Literal[-1, Literal['a', None]]`: change one of them",
+        "`LR: Literal[-1, Literal['a', None]]`. Fix: change one of them",
     ),
     "a tuple": (
         "LR = (1, 2)", "train:\n  lr: [1, 2]\n", "[train]",
@@ -1116,7 +1122,7 @@ AGAINST_PARAMS = {
 @pytest.mark.parametrize("case", AGAINST_PARAMS)
 def test_notebook_against_params(here, capsys, case):
     source, params, listed, expected = AGAINST_PARAMS[case]
-    (here / "notebooks/fit.ipynb").write_text(notebook(source, "LR, STEPS, TRAIN"))
+    (here / "notebooks/fit.ipynb").write_text(notebook(source, "LR, STEPS, TRAIN, SEED"))
     (here / "params.yaml").write_text(params)
     (here / "dvc.yaml").write_text(DVC.replace("[train]", listed))
     before = everything(here)
@@ -1126,7 +1132,7 @@ def test_notebook_against_params(here, capsys, case):
 
 
 @pytest.mark.parametrize("listed", ["[]", "['models.${item}']"])
-def test_a_shared_list_stays_where_one_item_lacks_a_key(here, capsys, listed):
+def test_nothing_is_written_for_one_item_of_a_shared_list(here, capsys, listed):
     """What is added to it would come to each item, and once more to those that have it."""
     (here / "notebooks/fit.ipynb").write_text(notebook("LR = 1\nNAME = 'y'", "LR, NAME"))
     (here / "params.yaml").write_text("models: {a: {lr: 1, name: p}, b: {lr: 2}}\nbase: {name: y}\n")
@@ -1134,7 +1140,7 @@ def test_a_shared_list_stays_where_one_item_lacks_a_key(here, capsys, listed):
     before = everything(here)
     assert check.main(["--fix"]) == 1
     assert everything(here) == before
-    assert capsys.readouterr().out.count(": list `base` under") == (2 if listed == "[]" else 1)
+    assert capsys.readouterr().out.count(": list `base.name` under") == (2 if listed == "[]" else 1)
 
 
 def test_another_stages_value_is_taken_by_nobody_but_its_own(here, capsys):
@@ -1150,7 +1156,7 @@ def test_another_stages_value_is_taken_by_nobody_but_its_own(here, capsys):
     assert everything(here) == before
     assert capsys.readouterr().out == (
         "notebooks/boost.ipynb: cell 1, line 3: parameter `DEPTH` has no key `depth` in what stage `boost` lists under "
-        "`params:` (boost): list `forest.depth` under the stage's `params:`, or add `depth: 6` to `boost` in params.yaml\n"
+        "`params:` (boost). Fix: list `forest.depth` under the stage's `params:`, or add `depth: 6` to `boost` in params.yaml\n"
     )
 
 
@@ -1162,55 +1168,49 @@ TWO_STAGES = {
     "the heading's section is the other's, too": (
         ("SEED = 1\n\n# base\nSHUFFLE = True", "SEED = 1"), "base: {seed: 1}\n", ("[base]", "[base]"),
         "base: {seed: 1}\n", "[base]",
-        [HEAD.format("fit", 4, "SHUFFLE", "shuffle") + "(base): add `shuffle: true` to `base` in params.yaml, "
+        [HEAD.format("fit", 4, "SHUFFLE", "shuffle") + "(base). Fix: add `shuffle: true` to `base` in params.yaml, "
          "or add `shuffle: true` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
     ),
     "the heading's section is the other's, and there is one more": (
         ("SEED = 1\nLR = 1\n\n# base\nSHUFFLE = True", "SEED = 1"), "base: {seed: 1}\ntrain: {lr: 1}\n", ("[base, train]", "[base]"),
         "base: {seed: 1}\ntrain: {lr: 1}\n", "[base, train]",
-        [HEAD.format("fit", 5, "SHUFFLE", "shuffle") + "(base, train): add `shuffle: true` to `base` in params.yaml, "
-         "or add `shuffle: true` to `train` in params.yaml"],
+        [HEAD.format("fit", 5, "SHUFFLE", "shuffle") + "(base, train). Fix: add `shuffle: true` to `base` in params.yaml, "
+         "or add `shuffle: true` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
     ),
     "the other takes the whole file": (
         ("SEED = 1\nLR = 1", "SEED = 1"), "base: {seed: 1}\n", ("[base]", "[{params.yaml: }]"),
         "base: {seed: 1}\n", "[base]",
-        [HEAD.format("fit", 2, "LR", "lr") + "(base): add `lr: 1` to `base` in params.yaml, "
+        [HEAD.format("fit", 2, "LR", "lr") + "(base). Fix: add `lr: 1` to `base` in params.yaml, "
          "or add `lr: 1` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
     ),
     "nothing listed, and the other has the heading's section": (
         ("# train\nLR = 1", "SEED = 1"), "train: {seed: 1}\n", ("[]", "[train]"), "train: {seed: 1}\n", "[]",
-        [HEAD.format("fit", 2, "LR", "lr") + "(none): add `lr: 1` to `train` in params.yaml and list `train.lr` under the stage's "
-         "`params:`, or add `lr: 1` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
+        [HEAD.format("fit", 2, "LR", "lr") + "(none). Fix: add `lr: 1` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
     ),
-    "both lack it, with one default": (
-        ("SEED = 1\nLR = 1", "SEED = 1\nLR = 1"), "base: {seed: 1}\n", ("[base]", "[base]"),
-        "base: {seed: 1, lr: 1}\n", "[base]", ["params.yaml:1: added `lr: 1` to `base`"],
-    ),
-    "both lack it, with two defaults": (
+    "both lack it": (
         ("SEED = 1\nLR = 1", "SEED = 1\nLR = 2"), "base: {seed: 1}\n", ("[base]", "[base]"), "base: {seed: 1}\n", "[base]",
-        [HEAD.format(name, 2, "LR", "lr") + f"(base): add `lr: {value}` to `base` in params.yaml, "
+        [HEAD.format(name, 2, "LR", "lr") + f"(base). Fix: add `lr: {value}` to `base` in params.yaml, "
          f"or add `lr: {value}` to `{name}` in params.yaml and list `{name}` under the stage's `params:`"
          for name, value in (("fit", 1), ("boost", 2))],
     ),
     "the other lists it already, with another default": (
         ("# train\nLR = 1", "LR = 2\nSTEPS = 3"), "train:\nboost: {steps: 3}\n", ("[train]", "[boost, train.lr]"),
         "train:\nboost: {steps: 3}\n", "[train]",
-        [HEAD.format("fit", 2, "LR", "lr") + "(train): add `lr: 1` to `train` in params.yaml, or add `lr: 1` to `fit` in params.yaml "
+        [HEAD.format("fit", 2, "LR", "lr") + "(train). Fix: add `lr: 1` to `train` in params.yaml, or add `lr: 1` to `fit` in params.yaml "
          "and list `fit` under the stage's `params:`",
-         "dvc.yaml:15: stage `boost` lists `train.lr` under `params:`, but params.yaml has no such key: add it there or take it "
-         "off the list"],
+         "dvc.yaml:15: stage `boost` lists `train.lr` under `params:`, but params.yaml has no such key. Fix: add it there, or remove "
+         "it from the list"],
     ),
     "the other has it from elsewhere": (
         ("SEED = 1\nLR = 1", "SEED = 1\nLR = 1\nSTEPS = 2"), "base: {seed: 1}\nboost: {LR: 1, steps: 2}\n", ("[base]", "[base, boost]"),
         "base: {seed: 1}\nboost: {LR: 1, steps: 2}\n", "[base]",
-        [HEAD.format("fit", 2, "LR", "lr") + "(base): list `boost.LR` under the stage's `params:`, or add `lr: 1` to `base` in "
+        [HEAD.format("fit", 2, "LR", "lr") + "(base). Fix: list `boost.LR` under the stage's `params:`, or add `lr: 1` to `base` in "
          "params.yaml, or add `lr: 1` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
     ),
-    "a section of which the other has a key with another value": (
-        ("LR = 1\nSTEPS = 3", "STEPS = 5"), "train: {lr: 1, steps: 5}\n", ("[]", "[train.steps]"),
+    "the other lists a key of its name": (
+        ("LR = 1\nSTEPS = 3", "STEPS = 5"), "train: {lr: 1, steps: 5}\n", ("[train.lr]", "[train.steps]"),
         "train: {lr: 1, steps: 5}\n", "[train.lr]",
-        ["dvc.yaml: added `train.lr` to the `params:` of stage `fit`",
-         HEAD.format("fit", 2, "STEPS", "steps") + "(train.lr): list `train.steps` under the stage's `params:`, "
+        [HEAD.format("fit", 2, "STEPS", "steps") + "(train.lr). Fix: list `train.steps` under the stage's `params:`, "
          "or add `steps: 3` to `fit` in params.yaml and list `fit` under the stage's `params:`"],
     ),
 }  # fmt: skip
@@ -1245,7 +1245,7 @@ def test_values_that_fit(here, capsys, source, params):
 
 
 def test_a_stop_half_way_leaves_each_file_old_or_new(here, monkeypatch, capsys):
-    case = FIXES["a stage and a file without any"]
+    case = FIXES["several changes"]
     for stop_at in range(1, 5):
         for name in ("params.yaml", "dvc.yaml"):
             (here / name).write_text(case[0][name])
@@ -1380,11 +1380,11 @@ TWICE = {
 NOT_READ = {
     b"train:\n\tlr: 1\n": "params.yaml:2: holds a tab, which YAML does not take here: write spaces",
     b"train:\n  lr: 1\n---\nx: 1\n": "params.yaml:3: begins a second document, and DVC reads one: take this line out",
-    "train: {lr: 1} # für".encode("latin-1"): "params.yaml: cannot be read, it is not UTF-8 text: save it as UTF-8",
-    "train: {lr: 1}".encode("utf-16"): "params.yaml: cannot be read, it is not UTF-8 text: save it as UTF-8",
+    "train: {lr: 1} # für".encode("latin-1"): "params.yaml: is not UTF-8 text. Fix: save it as UTF-8",
+    "train: {lr: 1}".encode("utf-16"): "params.yaml: is not UTF-8 text. Fix: save it as UTF-8",
     b"train:\n  lr: [{0: a, other: b}]\n": "params.yaml:2: `train.lr` has keys of several types (int, str), "
-    "which DVC cannot sort: quote them",
-    b"train: {lr: 1, 1: b}\n": "params.yaml:1: `train` has keys of several types (int, str), which DVC cannot sort: quote them",
+    "which DVC cannot sort. Fix: quote them",
+    b"train: {lr: 1, 1: b}\n": "params.yaml:1: `train` has keys of several types (int, str), which DVC cannot sort. Fix: quote them",
 }
 
 

@@ -287,13 +287,13 @@ REFUSALS = {
         notebook("LR = 1\nSTEPS = 2\nWIDTH = 3"),
         PARAMS,
         "notebooks/fit.ipynb: cell 1, line 3: parameter `WIDTH` has no key `width` in what stage `fit` lists under "
-        "`params:` (train): add `width: 3` to `train` in params.yaml",
+        "`params:` (train). Fix: add `width: 3` to `train` in params.yaml",
     ),
     "key without parameter": (
         GOOD,
         PARAMS + "  width: 3\n",
         "params.yaml:4: `train.width` is given to stage `fit`, but the parameters cell (cell 1) of notebooks/fit.ipynb "
-        "does not assign `width`: add it there, or list in the stage's `params:` only the keys that the notebook uses",
+        "does not assign `width`. Fix: add it there, or list in the stage's `params:` only the keys that the notebook uses",
     ),
     "two sections": (
         GOOD,
@@ -304,8 +304,8 @@ REFUSALS = {
     "annotation": (
         GOOD,
         "train:\n  lr: fast\n  steps: 7\n",
-        "params.yaml:2: `train.lr` is 'fast' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR: float`: "
-        "change one of them",
+        "params.yaml:2: `train.lr` is 'fast' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR: float`. "
+        "Fix: change one of them",
     ),
     "date": (
         GOOD,

@@ -10,13 +10,11 @@ import os
 import re
 import shlex
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 from notebook_pipeline import files
 from notebook_pipeline.check import commit, record
 from notebook_pipeline.notebook.document import (
-    NOT_LITERAL,
     PARAMETERS_TAG,
     Notebook,
     NotebookError,
@@ -27,7 +25,8 @@ from notebook_pipeline.notebook.document import (
 from notebook_pipeline.notebook.packages import LOCK_FILE as PACKAGES_FILE
 from notebook_pipeline.project import lock, yaml_edit
 from notebook_pipeline.project.lock import LOCK_FILE
-from notebook_pipeline.project.project import LISTS, PARAMS_FILE, PIPELINE_FILE, Cure, Project, ProjectError, Stage
+from notebook_pipeline.project.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
+from notebook_pipeline.project.stages import LISTS, literal
 
 ANSWERS_FILE = ".copier-answers.yml"
 
@@ -53,7 +52,7 @@ def main(argv: list[str]) -> int:
     findings = {}
     # Each when it comes: what has been changed is said also if the disk is full then.
     for line in itertools.chain(
-        mended(wanted, notebooks) if arguments.fix else (),
+        fix(wanted, notebooks) if arguments.fix else (),
         _findings(wanted, notebooks, arguments.fix, warnings),
         commit.changed_by_hooks(LOCK_FILE),
     ):
@@ -188,24 +187,21 @@ def _calls_papermill(project: Project, stage: Stage) -> Iterator[str]:
         )
 
 
-def mended(wanted: set[str], notebooks: "_Notebooks | None" = None, own_values: bool = False) -> Iterator[str]:
-    """Mends what has one cure, in all notebooks or in those wanted; one line for each change.
+def fix(wanted: set[str], notebooks: "_Notebooks | None" = None) -> Iterator[str]:
+    """Fix what can be fixed in one way only, in all notebooks or in those wanted; yield one line for each change.
 
     One file at a time, each read again after its change: a stop at any moment leaves every file old or new.
-
-    Args:
-        own_values: a parameter gets a new key with the notebook's value, also where another stage has a key of its name.
     """
-    notebooks, tried = _Notebooks() if notebooks is None else notebooks, set()
-    while change := next(_changes(wanted, notebooks, tried, own_values), None):
+    notebooks = _Notebooks() if notebooks is None else notebooks
+    while change := next(_changes(wanted, notebooks), None):
         file, text, done = change
         files.edit(file, text)
         notebooks.pop(file, None)
         yield done
 
 
-def _changes(wanted: set[str], notebooks: _Notebooks, tried: set, own_values: bool) -> Iterator[tuple[str, str, str]]:
-    """The next change: file, its new text, and the line that says it."""
+def _changes(wanted: set[str], notebooks: _Notebooks) -> Iterator[tuple[str, str, str]]:
+    """Yield the next change: file, its new text, and the line that reports it."""
     try:
         project = Project()
         stages = [*project.stages()]
@@ -213,62 +209,48 @@ def _changes(wanted: set[str], notebooks: _Notebooks, tried: set, own_values: bo
         uses = [(stage, verb, path) for stage in stages for verb, path, _ in _uses(project, stage)]
         for path in sorted({path for _, _, path in uses} | _notebooks_in(Path("notebooks"))):
             if not wanted or path in wanted:
-                yield from _tag_corrected(path, notebooks[path])
+                yield from _correct_tag(path, notebooks[path])
         for stage, verb, path in uses:
             notebook = notebooks[path] if not wanted or path in wanted else None
             if verb == "code" and notebook and any(_depends_on_packages(project, stage)):
-                yield from _tried(tried, _with_dep, stage, PACKAGES_FILE)
+                yield from _add_dep(stage, PACKAGES_FILE)
             if verb != "run" or not isinstance(notebook, Notebook) or any(notebook.problems()):
                 continue
             code_file = code_files.get(path)
             if code_file and not {code_file, path} & {*stage.deps} and "@" not in stage.name:
-                yield from _tried(tried, _with_dep, stage, code_file)
-            given = project.parameters(stage, notebook)
-            for parameter in given.missing:
-                cures = project.cures(parameter, stage, notebook)
-                if own_values:
-                    # The one whose key has just been written, and whose entry is the next change.
-                    begun = [cure for cure in cures if (stage.name, replace(cure, is_there=False)) in tried]
-                    cures = begun or [cure for cure in cures if not cure.is_there] or cures
-                # A key that nobody takes may be its old name, whose value a new one would not have.
-                has_value = parameter.default is not NOT_LITERAL and not given.surplus
-                # The list of a `foreach` or `matrix` stage is that of all its items, of which one may lack the key.
-                is_shared = "@" in stage.name and any(cure.entry for cure in cures)
-                if len(cures) == 1 and (cures[0].is_there or has_value) and not is_shared:
-                    yield from _tried(tried, _cured, stage, cures[0], parameter)
+                yield from _add_dep(stage, code_file)
+            for missing in project.parameters(stage, notebook).missing:
+                if missing.is_clear:
+                    with contextlib.suppress(yaml_edit.EditError):
+                        yield PARAMS_FILE, *add_key(missing.sections[0], missing.parameter)
     except ProjectError:
-        return  # the findings tell
+        return  # one of the findings
 
 
-def _tag_corrected(path: str, notebook: Notebook | NotebookError) -> Iterator[tuple[str, str, str]]:
+def _correct_tag(path: str, notebook: Notebook | NotebookError) -> Iterator[tuple[str, str, str]]:
     if isinstance(notebook, Notebook) and (misspelt := notebook.misspelt_tag()):
         cell, tag = misspelt
         done = f"{notebook.place(cell)}: changed its tag `{tag}` to `{PARAMETERS_TAG}`"
         yield path, with_tag_corrected(files.read(path), notebook), done
 
 
-def _tried(tried: set, make, stage: Stage, change: object, *more) -> Iterator[tuple[str, str, str]]:
-    """A change that was not made before; nothing where the file has no place for it, which the findings tell."""
-    if (stage.name, change) not in tried:
-        tried.add((stage.name, change))
-        with contextlib.suppress(yaml_edit.EditError):
-            yield make(stage, change, *more)
+def _add_dep(stage: Stage, path: str) -> Iterator[tuple[str, str, str]]:
+    with contextlib.suppress(yaml_edit.EditError):  # no place for it: the finding stays
+        text = yaml_edit.with_item(files.read(PIPELINE_FILE), (*stage.keys, "deps"), literal(path))
+        yield PIPELINE_FILE, text, f"{PIPELINE_FILE}: added {path} to the `deps:` of stage `{stage.name}`"
 
 
-def _with_dep(stage: Stage, path: str) -> tuple[str, str, str]:
-    text = yaml_edit.with_item(files.read(PIPELINE_FILE), (*stage.keys, "deps"), path)
-    return PIPELINE_FILE, text, f"{PIPELINE_FILE}: added {path} to the `deps:` of stage `{stage.name}`"
+def add_key(section: tuple[str, ...], parameter: Parameter) -> tuple[str, str]:
+    """Add a parameter's key to a section: the new text of params.yaml, and the line that reports it.
 
-
-def _cured(stage: Stage, cure: Cure, parameter: Parameter) -> tuple[str, str, str]:
-    """A new key first; its place in the stage's list is the next change."""
-    if cure.is_there:
-        text = yaml_edit.with_item(files.read(PIPELINE_FILE), (*stage.keys, "params"), cure.entry)
-        return PIPELINE_FILE, text, f"{PIPELINE_FILE}: added `{cure.entry}` to the `params:` of stage `{stage.name}`"
-    text = yaml_edit.with_key(files.read(PARAMS_FILE), cure.keys, parameter.default, parameter.comment)
-    section = ".".join(cure.keys[:-1])
-    said = f"`{parameter.key}: {yaml_edit.on_one_line(parameter.default)}`" + (f" to `{section}`" if section else "")
-    return PARAMS_FILE, text, f"{PARAMS_FILE}:{yaml_edit.line(text, cure.keys)}: added {said}"
+    Raises:
+        yaml_edit.EditError: params.yaml has no place for it.
+    """
+    keys = (*section, parameter.key)
+    text = yaml_edit.with_key(files.read(PARAMS_FILE), keys, parameter.default, parameter.comment)
+    to = f" to `{'.'.join(section)}`" if section else ""
+    value = yaml_edit.on_one_line(parameter.default)
+    return text, f"{PARAMS_FILE}:{yaml_edit.line(text, keys)}: added `{parameter.key}: {value}`{to}"
 
 
 def _depends_on_code(project: Project, stage: Stage, path: str, code_file: str | None) -> Iterator[str]:
