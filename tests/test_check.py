@@ -146,12 +146,12 @@ def test_a_stage_that_would_not_rerun(here, capsys):
     (here / "dvc.yaml").write_text(DVC.replace("    deps: [outputs/code/fit.py]\n", ""))
     assert check.main([]) == 1
     assert capsys.readouterr().out == (
-        "dvc.yaml:8: stage `fit` would not rerun when notebooks/fit.ipynb changes: add outputs/code/fit.py to its `deps:`\n"
+        "dvc.yaml:8: stage `fit` would not rerun when notebooks/fit.ipynb changes. Fix: add outputs/code/fit.py to its `deps:`\n"
     )
     (here / "dvc.yaml").write_text(DVC.replace("[fit]", "[]").replace("    deps: [outputs/code/fit.py]\n", ""))
     assert check.main([]) == 1
     assert capsys.readouterr().out == (
-        "dvc.yaml:8: stage `fit` would not rerun when notebooks/fit.ipynb changes: "
+        "dvc.yaml:8: stage `fit` would not rerun when notebooks/fit.ipynb changes. Fix: "
         "add fit to the notebooks of stage `code`, and outputs/code/fit.py to the `deps:` of `fit`\n"
     )
 
@@ -180,10 +180,8 @@ def test_a_scratch_notebook_may_have_no_parameters_but_not_wrong_ones(here, caps
 
 def test_a_notebook_that_is_not_there_is_said_once(here, capsys):
     (here / "notebooks/fit.ipynb").unlink()
-    gone = (
-        "needs notebooks/fit.ipynb, which is not there: bring it back (`git checkout HEAD -- notebooks/fit.ipynb`), or "
-    )
-    both = "delete the stage `fit` and take `fit` off the list of the stage `code`"
+    gone = "needs notebooks/fit.ipynb, which does not exist. Fix: restore it (`git checkout HEAD -- notebooks/fit.ipynb`), or "
+    both = "delete the stage `fit` and remove `fit` from the list of the stage `code`"
     assert check.main([]) == 1
     assert capsys.readouterr().out == f"dvc.yaml:9: stage `fit` {gone}{both}\n"
     assert run.main(["notebooks/fit.ipynb", "outputs/fit.ipynb"]) == 1
@@ -191,7 +189,7 @@ def test_a_notebook_that_is_not_there_is_said_once(here, capsys):
     # The half of it that is left when the stage alone was deleted; and a stage of another kind.
     (here / "dvc.yaml").write_text(DVC[: DVC.index("  fit:")])
     assert check.main([]) == 1
-    assert capsys.readouterr().out == f"dvc.yaml:5: stage `code` {gone}take `fit` off the list of the stage `code`\n"
+    assert capsys.readouterr().out == f"dvc.yaml:5: stage `code` {gone}remove `fit` from the list of the stage `code`\n"
     (here / "dvc.yaml").write_text("stages:\n  fit:\n    cmd: papermill notebooks/fit.ipynb outputs/fit.ipynb\n")
     assert check.main([]) == 1
     assert capsys.readouterr().out == f"dvc.yaml:3: stage `fit` {gone}delete the stage `fit`\n"
@@ -260,7 +258,7 @@ def test_a_record_that_cannot_be_read_is_one_line(here, capsys, end):
     for arguments in [], ["--fix"]:
         assert check.main(arguments) == 1
         assert capsys.readouterr().out == (
-            "dvc.lock: cannot be read, in a merge conflict perhaps: `git checkout HEAD dvc.lock`, `uv run dvc repro`\n"
+            "dvc.lock: cannot be read, perhaps because of a merge conflict. Fix: `git checkout HEAD dvc.lock`, `uv run dvc repro`\n"
         )
     assert (here / "dvc.lock").read_bytes() == broken
 
@@ -295,17 +293,17 @@ def test_what_a_clone_would_lack(here, repository, capsys, monkeypatch):
     deps += ("../beside.bin", str(here / "full.bin"), "data/not there.csv")
     (here / "dvc.yaml").write_text(with_deps(*deps), encoding="utf-8")
     ignored = [
-        "dvc.yaml:10: stage `fit`: a clone would lack outputs/gone.joblib, which no stage makes and git ignores: "
+        "dvc.yaml:10: stage `fit`: a clone would lack outputs/gone.joblib, which no stage makes and git ignores. Fix: "
         "list it under `outs:` of the stage that makes it, or `uv run dvc add outputs/gone.joblib`",
-        "dvc.yaml:10: stage `fit`: a clone would lack outputs/model v1.joblib, which no stage makes and git ignores: "
+        "dvc.yaml:10: stage `fit`: a clone would lack outputs/model v1.joblib, which no stage makes and git ignores. Fix: "
         'list it under `outs:` of the stage that makes it, or `uv run dvc add "outputs/model v1.joblib"`',
     ]
     assert check.main([]) == 1
     assert capsys.readouterr().out.splitlines() == ignored
     monkeypatch.setenv("PRE_COMMIT", "1")
     untracked = [
-        f"dvc.yaml:10: stage `fit`: a clone would lack {name}, which is not in git: "
-        f"`git add {name}`, or, where it is data, `uv run dvc add {name}`"
+        f"dvc.yaml:10: stage `fit`: a clone would lack {name}, which is not in git. Fix: "
+        f"`git add {name}`, or, if it is data, `uv run dvc add {name}`"
         for name in ("notebooks/helper.py", "data/a")
     ]
     assert check.main([]) == 1
@@ -471,8 +469,8 @@ def test_results_that_a_failed_run_left_out_of_the_commit(here, repository, caps
     repository("add", "--all")
     assert check.main([]) == 1
     assert capsys.readouterr().out.splitlines() == [
-        f"dvc.yaml:{line}: stage `fit`: the commit deletes {out}, which its last run did not make: `uv run dvc repro` makes it, "
-        f"or `git checkout HEAD -- {out}` brings the last one back"
+        f"dvc.yaml:{line}: stage `fit`: the commit deletes {out}, missing from its last run. Fix: make it with "
+        f"`uv run dvc repro`, or restore the last one with `git checkout HEAD -- {out}`"
         for line, out in ((10, "outputs/plots"), (10, "outputs/metrics.yaml"))
     ]
     repository("checkout", "HEAD", "--", "outputs/plots", "outputs/metrics.yaml")
@@ -676,7 +674,7 @@ def test_what_is_behind_a_link_is_no_business_of_git(here, repository, capsys):
 def test_a_notebook_that_is_not_added_stops_the_commit(project):
     project.write("notebooks/more.ipynb", notebook("", "print(1)"))
     project.replace("dvc.yaml", "[penguins]", "[penguins, more]")
-    said = "stage `code@more`: a clone would lack notebooks/more.ipynb, which is not in git: `git add notebooks/more.ipynb`"
+    said = "stage `code@more`: a clone would lack notebooks/more.ipynb, which is not in git. Fix: `git add notebooks/more.ipynb`"
     assert project.pipeline("check").stdout == ""
     refused = project.run("git", "commit", "--all", "--message", "more", check=False)
     assert refused.returncode == 1
@@ -1097,7 +1095,7 @@ AGAINST_PARAMS = {
     ),
     "a date": (
         "LR = 1", "train:\n  lr: 2026-01-01\n", "[train]",
-        'params.yaml:2: `train.lr` is an unquoted date, which DVC cannot track: quote it, as in "2026-01-01"',
+        'params.yaml:2: `train.lr` is an unquoted date, which DVC cannot track. Fix: quote it, as in "2026-01-01"',
     ),
     "a tuple in a list": (
         "LR = [(1, 2)]", "train:\n  lr: [[1, 2]]\n", "[train]",
@@ -1322,7 +1320,7 @@ def test_a_backslash_does_not_join_lines(here, capsys, named):
     (here / "dvc.yaml").write_text(DVC.replace(line, shell))
     assert check.main(named) == 1
     assert capsys.readouterr().out == (
-        "dvc.yaml:9: stage `fit`: DVC runs each line of `cmd: |` by itself: write `cmd: >-`, without backslashes\n"
+        "dvc.yaml:9: stage `fit`: DVC runs each line of `cmd: |` by itself. Fix: write `cmd: >-`, without backslashes\n"
     )
     (here / "dvc.yaml").write_text(DVC.replace(line, shell.replace("|", ">-").replace("\\", "")))
     assert check.main(named) == 0
@@ -1354,7 +1352,7 @@ BROKEN = {
         "[train]", "[{params.yaml: train}]"
     ): "dvc.yaml: stage `fit`: params: must be a list, one `- name` a line",
     DVC.replace("[train]", "[train"): "dvc.yaml:12: expected ',' or ']', but got '<stream end>'",
-    DVC + "<<<<<<< ours\n": "dvc.yaml:12: holds a merge conflict: keep one side of it and delete the marker lines",
+    DVC + "<<<<<<< ours\n": "dvc.yaml:12: holds a merge conflict. Fix: keep one side of it and delete the marker lines",
     DVC.replace(
         "fit.ipynb outputs", "${x} outputs"
     ): "dvc.yaml: stage `fit`: `${x}` is not defined in params.yaml or `vars:`",
@@ -1369,17 +1367,17 @@ BROKEN = {
 
 
 TWICE = {
-    "train:\n  lr: 1\nbase:\n  x: 1\n'train':\n  epochs: 2\n": "5: `train` stands twice (line 1, too)",
-    "base:\n  - train: 1\n  - lr: 1\n    rate: 2\n    lr: 3\n": "5: `lr` stands twice (line 3, too)",
-    "train: {lr: 1, lr: 2}\n": "1: `lr` stands twice (line 1, too)",
-    "train: &own\n  lr: 1\n  again: *own\n  lr: 2\n": "4: `lr` stands twice (line 2, too)",
-    "train: &own {lr: 1}\nbase:\n  <<: *own\n  <<: *own\n": "4: `<<` stands twice (line 3, too)",
+    "train:\n  lr: 1\nbase:\n  x: 1\n'train':\n  epochs: 2\n": "5: `train` is defined twice (line 1, too)",
+    "base:\n  - train: 1\n  - lr: 1\n    rate: 2\n    lr: 3\n": "5: `lr` is defined twice (line 3, too)",
+    "train: {lr: 1, lr: 2}\n": "1: `lr` is defined twice (line 1, too)",
+    "train: &own\n  lr: 1\n  again: *own\n  lr: 2\n": "4: `lr` is defined twice (line 2, too)",
+    "train: &own {lr: 1}\nbase:\n  <<: *own\n  <<: *own\n": "4: `<<` is defined twice (line 3, too)",
 }
 
 
 NOT_READ = {
-    b"train:\n\tlr: 1\n": "params.yaml:2: holds a tab, which YAML does not take here: write spaces",
-    b"train:\n  lr: 1\n---\nx: 1\n": "params.yaml:3: begins a second document, and DVC reads one: take this line out",
+    b"train:\n\tlr: 1\n": "params.yaml:2: holds a tab, which YAML does not allow here. Fix: write spaces",
+    b"train:\n  lr: 1\n---\nx: 1\n": "params.yaml:3: begins a second document, and DVC reads one. Fix: remove this line",
     "train: {lr: 1} # für".encode("latin-1"): "params.yaml: is not UTF-8 text. Fix: save it as UTF-8",
     "train: {lr: 1}".encode("utf-16"): "params.yaml: is not UTF-8 text. Fix: save it as UTF-8",
     b"train:\n  lr: [{0: a, other: b}]\n": "params.yaml:2: `train.lr` has keys of several types (int, str), "
@@ -1405,7 +1403,7 @@ def test_keys_that_no_stage_lists_may_be_of_any_type(here):
 def test_what_stands_twice_is_named_with_both_lines(here, capsys, text):
     (here / "params.yaml").write_text(text)
     assert check.main([]) == 1
-    assert capsys.readouterr().out == f"params.yaml:{TWICE[text]}: make one of them\n"
+    assert capsys.readouterr().out == f"params.yaml:{TWICE[text]}. Fix: keep one\n"
 
 
 def test_one_key_in_two_spellings_is_one_line(here, capsys):

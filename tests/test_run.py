@@ -310,7 +310,7 @@ REFUSALS = {
     "date": (
         GOOD,
         PARAMS + "other:\n  since: 2026-11-23\n",
-        'params.yaml:5: `other.since` is an unquoted date, which DVC cannot track: quote it, as in "2026-11-23"',
+        'params.yaml:5: `other.since` is an unquoted date, which DVC cannot track. Fix: quote it, as in "2026-11-23"',
     ),
     "no notebook": ("{}", PARAMS, "notebooks/fit.ipynb: is not a notebook: it is JSON of another kind"),
     "broken": (

@@ -32,12 +32,12 @@ ANSWERS_FILE = ".copier-answers.yml"
 
 
 def main(argv: list[str]) -> int:
-    """Prints one line a finding, to standard output; returns 1 where there is one or where --fix changed a file.
+    """Print one line a finding to standard output; return 1 if there is one, or if --fix changed a file.
 
-    A parameter that no cell uses is said, too, but fails nothing.
+    A parameter that no cell uses is reported, too, but fails nothing.
     """
     parser = argparse.ArgumentParser(prog="pipeline check", description=__doc__.partition(": ")[2])
-    parser.add_argument("--fix", action="store_true", help="mend what has one cure")
+    parser.add_argument("--fix", action="store_true", help="fix what can be fixed in one way only")
     parser.add_argument("--version", action="store_true", help="only name the template's version, for a bug report")
     parser.add_argument("paths", metavar="PATH", nargs="*", help="only these notebooks (default: all)")
     arguments = parser.parse_args(argv)
@@ -172,7 +172,7 @@ def _broken_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[
         and (not wanted or any(path in cmd for path in wanted))
     ):
         yield (
-            f"{project.place(stage, 'cmd')}: stage `{stage.keys[1]}`: DVC runs each line of `cmd: |` by itself: "
+            f"{project.place(stage, 'cmd')}: stage `{stage.keys[1]}`: DVC runs each line of `cmd: |` by itself. Fix: "
             "write `cmd: >-`, without backslashes"
         )
 
@@ -257,7 +257,7 @@ def _depends_on_code(project: Project, stage: Stage, path: str, code_file: str |
     """A stage that would not rerun when its notebook's code changes."""
     if code_file in stage.deps or path in stage.deps:
         return
-    head = f"{project.place(stage, 'deps')}: stage `{stage.name}` would not rerun when {path} changes: "
+    head = f"{project.place(stage, 'deps')}: stage `{stage.name}` would not rerun when {path} changes. Fix: "
     if code_file:
         yield f"{head}add {code_file} to its `deps:`"
     elif not stage.calls("run"):

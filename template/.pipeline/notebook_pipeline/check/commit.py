@@ -24,10 +24,10 @@ from notebook_pipeline.project.project import PIPELINE_FILE, Project, ProjectErr
 
 
 def lacking(project: Project, stages: list[Stage], chosen: list[Stage]) -> Iterator[str]:
-    """The deps that a clone would lack, and the results that the commit takes from it; one line each, with its cure.
+    """Find the deps that a clone would lack, and the results that the commit takes from it; one line each, with its fix.
 
-    What git does not ignore is only missing while a commit is made: until then, a person may still `git add` it. Where
-    there is no git, or it has no dvc.yaml, there is no clone to speak of.
+    What git does not ignore is only missing while a commit is made: until then, a person may still `git add` it. Without
+    git, or if git has no dvc.yaml, there is no clone.
 
     Args:
         project: in the current folder.
@@ -54,7 +54,7 @@ def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) ->
     if not tracked or PIPELINE_FILE not in tracked:
         return
     suspects = _not_in(_Places(tracked), suspects)
-    # Behind a link is another place, which git does not follow.
+    # Git does not follow a link.
     suspects = {dep: stage for dep, stage in suspects.items() if not any(map(os.path.islink, upwards(dep)[1:]))}
     if not suspects or (elsewhere := _made_elsewhere(tracked, suspects)) is None:
         return
@@ -67,11 +67,11 @@ def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) ->
         if below := [each for each in upwards(dep) if f"./{each}" in ignored]:
             # Of a folder that git ignores DVC adds nothing but the whole: git would not see the .dvc file.
             yield (
-                f"{head}which no stage makes and git ignores: "
+                f"{head}which no stage makes and git ignores. Fix: "
                 f"list it under `outs:` of the stage that makes it, or `uv run dvc add {shell.quote(below[-1])}`"
             )
         elif "PRE_COMMIT" in os.environ and os.path.exists(dep):
-            yield f"{head}which is not in git: `git add {shell.quote(dep)}`, or, where it is data, `uv run dvc add {shell.quote(dep)}`"
+            yield f"{head}which is not in git. Fix: `git add {shell.quote(dep)}`, or, if it is data, `uv run dvc add {shell.quote(dep)}`"
 
 
 def _deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
@@ -82,8 +82,8 @@ def _deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
     for out, stage in gone.items():
         if places.cover(out):
             yield (
-                f"{project.place(stage, 'outs')}: stage `{stage.name}`: the commit deletes {out}, which its last run did not "
-                f"make: `uv run dvc repro` makes it, or `git checkout HEAD -- {shell.quote(out)}` brings the last one back"
+                f"{project.place(stage, 'outs')}: stage `{stage.name}`: the commit deletes {out}, missing from its last run. Fix: make "
+                f"it with `uv run dvc repro`, or restore the last one with `git checkout HEAD -- {shell.quote(out)}`"
             )
 
 
@@ -155,7 +155,7 @@ def _same(path: str) -> str:
 
 
 def _is_relative(path: str) -> bool:
-    """Also where the pipeline was written on Windows and this is another system."""
+    """Whether a path is relative, on this system and on Windows, on which the pipeline may have been written."""
     return not os.path.isabs(path) and not PureWindowsPath(path).is_absolute()
 
 
@@ -170,7 +170,7 @@ def _is_beside_its_dvc_file(dep: str) -> bool:
 
 
 def _made_elsewhere(tracked: set[str], suspects: Iterable[str]) -> _Places | None:
-    """What DVC files of any name and place bring, and other dvc.yaml files; None where one of them cannot be read."""
+    """Find what DVC files of any name and place provide, and other dvc.yaml files; None if one of them cannot be read."""
     # What `dvc add` has just made is not in git yet.
     folders = {Path(each).parent for dep in suspects for each in upwards(dep)}
     found = tracked | {path.as_posix() for folder in folders for path in _dvc_files(folder)}

@@ -54,7 +54,7 @@ def renew(stage: Stage, notebook: Notebook, output: str, since: float, fix: bool
         return
     except (YAMLError, UnicodeDecodeError):
         # Which of two records is right only a run can say.
-        yield f"{LOCK_FILE}: cannot be read, in a merge conflict perhaps: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
+        yield f"{LOCK_FILE}: cannot be read, perhaps because of a merge conflict. Fix: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
         return
     deps = [(path, _recorded(entry, "deps", path)) for path in (notebook.path, *_locks(stage))]
     out = _recorded(entry, "outs", output)

@@ -21,7 +21,7 @@ PLAIN_TYPES = (str, int, float, bool, type(None))
 
 
 class ProjectError(Exception):
-    """A params.yaml or dvc.yaml that cannot be used; one line: file, place, cure."""
+    """A params.yaml or dvc.yaml that cannot be used; one line: file, place, fix."""
 
 
 def read(path: Path, file: str) -> object:
@@ -62,14 +62,14 @@ def _parse(text: str, file: str) -> object:
         what = " ".join(str(error.problem or error.context).split())
         if conflict := re.search(r"^(<<<<<<<|>>>>>>>)", text, re.MULTILINE):
             line = text.count("\n", 0, conflict.start()) + 1
-            what = "holds a merge conflict: keep one side of it and delete the marker lines"
+            what = "holds a merge conflict. Fix: keep one side of it and delete the marker lines"
             raise ProjectError(f"{file}:{line}: {what}") from None
         if isinstance(error, DuplicateKeyError):
             what = _describe_repeated(text, mark) or what
         elif mark and "\t" in text.split("\n")[mark.line] and "any token" in what:
-            what = "holds a tab, which YAML does not take here: write spaces"
+            what = "holds a tab, which YAML does not allow here. Fix: write spaces"
         elif "another document" in what:
-            what = "begins a second document, and DVC reads one: take this line out"
+            what = "begins a second document, and DVC reads one. Fix: remove this line"
         raise ProjectError(f"{file}:{mark.line + 1}: {what}" if mark else f"{file}: {what}") from None
     except (YAMLError, ValueError) as error:
         raise ProjectError(f"{file}: cannot be read: {' '.join(str(error).split())}") from None
@@ -77,7 +77,7 @@ def _parse(text: str, file: str) -> object:
 
 
 def _describe_repeated(text: str, mark: StringMark) -> str | None:
-    """What is wrong with the key at `mark`; None where no key above it in its mapping is written like it (`1` and `0x1`)."""
+    """Describe what is wrong with the key at `mark`; None if no key above it in its mapping is written like it (`1` and `0x1`)."""
     nodes = [yaml_edit.node(text, ())]
     for node in nodes:
         keys = [key for key, _ in node.value] if isinstance(node, MappingNode) else []
@@ -86,7 +86,7 @@ def _describe_repeated(text: str, mark: StringMark) -> str | None:
             first = next(key for key in keys if key.value == second.value)
             if first is second:
                 return None
-            return f"`{second.value}` stands twice (line {first.start_mark.line + 1}, too): make one of them"
+            return f"`{second.value}` is defined twice (line {first.start_mark.line + 1}, too). Fix: keep one"
         # An alias may lead back to where it stands.
         around = (each for each in inner if each.start_mark.line <= mark.line <= each.end_mark.line)
         nodes += [each for each in around if each not in nodes]
@@ -100,8 +100,8 @@ def _begins_at(node: Node, mark: StringMark) -> bool:
 def describe_unfit_value(place: str, keys: tuple, value: object) -> str:
     key = ".".join(map(str, keys))
     if hasattr(value, "isoformat"):
-        return f'{place}: `{key}` is an unquoted date, which DVC cannot track: quote it, as in "{value}"'
-    return f"{place}: `{key}` is a {type(value).__name__}, which DVC cannot track: quote it"
+        return f'{place}: `{key}` is an unquoted date, which DVC cannot track. Fix: quote it, as in "{value}"'
+    return f"{place}: `{key}` is a {type(value).__name__}, which DVC cannot track. Fix: quote it"
 
 
 def _refuse_endless(data: object, text: str, file: str) -> None:

@@ -54,7 +54,7 @@ class Project:
         """All stages of dvc.yaml, in its order.
 
         Raises:
-            ProjectError: dvc.yaml is not there, cannot be read, or uses a variable that is not defined.
+            ProjectError: dvc.yaml does not exist, cannot be read, or uses a variable that is not defined.
         """
         pipeline = require_mapping(self.load(PIPELINE_FILE), PIPELINE_FILE)
         require_list(pipeline.get("vars") or [], f"{PIPELINE_FILE}: vars")
@@ -122,7 +122,7 @@ class Project:
         """The values that the stage's `params:` list has DVC track, as dvc.lock has them: by file and entry.
 
         Raises:
-            ProjectError: a file of parameters is not there or cannot be read.
+            ProjectError: a file of parameters does not exist or cannot be read.
         """
         found = {}
         for file, entry in parameters.entries(stage):
@@ -147,7 +147,7 @@ class Project:
         )
 
     def gone(self, notebook: str) -> str | None:
-        """What to do about a notebook that stages need and that is not there; None where that is not so, or cannot be told."""
+        """Describe what to do about a notebook that stages need and that does not exist; None if it does, or if dvc.yaml cannot be read."""
         try:
             stages = [each for each in self.stages() if re.search(_WORD % re.escape(notebook), "\n".join(each.cmd))]
         except ProjectError:
@@ -159,12 +159,12 @@ class Project:
         ways = [
             f"delete the stage `{name}`"
             if notebook in " ".join(stage.raw_cmd)
-            else f"take `{Path(notebook).stem}` off the list of the stage `{name}`"
+            else f"remove `{Path(notebook).stem}` from the list of the stage `{name}`"
             for name, stage in stages.items()
         ]
         name, stage = next(iter(stages.items()))
         return (
-            f"{self.place(stage, 'cmd')}: stage `{name}` needs {notebook}, which is not there: bring it back "
+            f"{self.place(stage, 'cmd')}: stage `{name}` needs {notebook}, which does not exist. Fix: restore it "
             f"(`git checkout HEAD -- {notebook}`), or {' and '.join(ways)}"
         )
 
@@ -175,7 +175,7 @@ class Project:
         is a mapping whose name the notebook has as a parameter. A parameter's name and its key differ in case at most.
 
         Raises:
-            ProjectError: a file of parameters is not there or cannot be read.
+            ProjectError: a file of parameters does not exist or cannot be read.
         """
         return parameters.give(self, stage, notebook)
 
@@ -201,7 +201,7 @@ class Project:
         """A YAML, JSON or TOML file as DVC reads it, once.
 
         Raises:
-            ProjectError: it is not there, cannot be read, or holds a value that DVC cannot track.
+            ProjectError: it does not exist, cannot be read, or holds a value that DVC cannot track.
         """
         if file not in self._files:
             data = read(self.root / file, file)
@@ -213,7 +213,7 @@ class Project:
         return self._files[file]
 
     def place_of(self, file: str, keys: tuple) -> str:
-        """`params.yaml:12`: the line of a key; the file alone where it is no YAML."""
+        """`params.yaml:12`: the line of a key; the file alone if it is not YAML."""
         if not file.endswith((".yaml", ".yml")):
             return file
         line = yaml_edit.line((self.root / file).read_text(encoding="utf-8-sig"), keys)
@@ -250,7 +250,7 @@ class Project:
         yield from from_here(folder, paths)
 
     def place(self, stage: Stage, key: str) -> str:
-        """`dvc.yaml:12`: the line of a key of a stage; where it has none, of the stage."""
+        """`dvc.yaml:12`: the line of a key of a stage; if it has none, of the stage."""
         text = (self.root / PIPELINE_FILE).read_text(encoding="utf-8-sig")
         line = yaml_edit.line(text, (*stage.keys, key)) or yaml_edit.line(text, stage.keys[:2])
         return f"{PIPELINE_FILE}:{line}"

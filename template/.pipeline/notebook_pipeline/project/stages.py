@@ -41,7 +41,7 @@ class Stage:
     """What a `${...}` of it may name."""
 
     def calls(self, verb: str) -> tuple[str, str] | None:
-        """NOTEBOOK and OUTPUT of this stage's `pipeline VERB NOTEBOOK OUTPUT`; None where it has none."""
+        """NOTEBOOK and OUTPUT of this stage's `pipeline VERB NOTEBOOK OUTPUT`; None if it has none."""
         for line in self.cmd:
             if verb not in line:
                 continue
@@ -133,7 +133,7 @@ def _keep_names(value: object) -> object:
 
 
 def merge(variables: dict, more: dict) -> dict:
-    """Both, and of a section that both have the keys of both. (A value of both is an error that DVC itself tells.)"""
+    """Both, and of a section that both have the keys of both. (A value of both is an error that DVC itself reports.)"""
     common = {
         name: merge(variables[name], value)
         for name, value in more.items()
@@ -197,7 +197,7 @@ def refuse_other_kinds(where: str, name: object, definition: object) -> None:
 
 
 def require_list(value: object, what: str) -> None:
-    """Refuses what is no list, and a `{file: keys}` of it whose keys are none: a string would be taken letter by letter."""
+    """Refuse what is not a list, and a `{file: keys}` of it whose keys are not one: a string would be taken letter by letter."""
     entries = value if isinstance(value, list) else [None]
     keys = [keys for entry in entries if isinstance(entry, dict) for keys in entry.values()]
     if not isinstance(value, list) or (
