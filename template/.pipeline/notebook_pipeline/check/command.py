@@ -42,9 +42,9 @@ def main(argv: list[str]) -> int:
     parser.add_argument("paths", metavar="PATH", nargs="*", help="only these notebooks (default: all)")
     arguments = parser.parse_args(argv)
     if arguments.version:
-        print(_template())
+        print(_name_template())
         return 0
-    wanted = {path for given in arguments.paths for path in _from_root(Path(given))}
+    wanted = {path for given in arguments.paths for path in _spell_from_root(Path(given))}
     if wanted & {PARAMS_FILE, PIPELINE_FILE, LOCK_FILE, PACKAGES_FILE}:
         wanted = set()  # they concern every notebook
     warnings = []
@@ -53,8 +53,8 @@ def main(argv: list[str]) -> int:
     # Each when it comes: what has been changed is said also if the disk is full then.
     for line in itertools.chain(
         fix(wanted, notebooks) if arguments.fix else (),
-        _findings(wanted, notebooks, arguments.fix, warnings),
-        commit.changed_by_hooks(LOCK_FILE),
+        _find_all(wanted, notebooks, arguments.fix, warnings),
+        commit.find_changes_of_hooks(LOCK_FILE),
     ):
         if line not in findings:
             print(line)
@@ -64,14 +64,14 @@ def main(argv: list[str]) -> int:
     return 1 if findings else 0
 
 
-def _from_root(path: Path) -> Iterator[str]:
+def _spell_from_root(path: Path) -> Iterator[str]:
     """A path as dvc.yaml has it; of a folder, the notebooks in it."""
     place = path.absolute()
     path = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else path
-    yield from _notebooks_in(path) if path.is_dir() else [path.as_posix()]
+    yield from _list_notebooks(path) if path.is_dir() else [path.as_posix()]
 
 
-def _template() -> str:
+def _name_template() -> str:
     """The template's version and place, as Copier wrote them down at the copy or the last update."""
     try:
         answers = Project().load(ANSWERS_FILE)
@@ -91,21 +91,21 @@ class _Notebooks(dict):
         return self[path]
 
 
-def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
+def _find_all(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
     project, used, since = Project(), set(), record.written()
     if "PRE_COMMIT" in os.environ:
-        yield from commit.left_by_an_experiment()
+        yield from commit.find_stopped_experiment()
     try:
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
         for stage in stages:
-            yield from _broken_lines(project, stage, wanted)
+            yield from _check_lines(project, stage, wanted)
             yield from (
                 f"{project.place(stage, key)}: stage `{stage.keys[1]}`: `{key}:` has no entry. Fix: write one, or remove the line"
                 for key, value in project.definition(stage).items()
                 if value is None and key in LISTS
             )
-            for verb, path, output in _uses(project, stage):
+            for verb, path, output in _find_uses(project, stage):
                 if wanted and path not in wanted:
                     continue
                 used.add(path)
@@ -113,21 +113,23 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                 if isinstance(notebook, NotebookError):
                     yield project.gone(path) or str(notebook)
                 elif verb == "code":
-                    yield from _depends_on_packages(project, stage)
+                    yield from _check_packages_dep(project, stage)
                     yield from record.renew(stage, notebook, output, since, fix)
                 elif problems := [*notebook.problems()]:
                     yield from problems
                 else:
                     if verb == "papermill":
-                        yield from _calls_papermill(project, stage)
+                        yield from _check_papermill(project, stage)
                     else:
                         given = project.parameters(stage, notebook)
                         yield from given.problems + given.doubts
                     yield from notebook.drift()
-                    yield from _depends_on_code(project, stage, path, code_files.get(path))
+                    yield from _check_code_dep(project, stage, path, code_files.get(path))
                     warnings += [f"{line} (a warning)" for line in notebook.unused()]
-        chosen = [each for each in stages if not wanted or any(path in wanted for _, path, _ in _uses(project, each))]
-        yield from commit.lacking(project, stages, chosen)
+        chosen = [
+            each for each in stages if not wanted or any(path in wanted for _, path, _ in _find_uses(project, each))
+        ]
+        yield from commit.find_missing(project, stages, chosen)
         records = lock.read()
         yield from lock.retyped(project, chosen, records)
         if "PRE_COMMIT" in os.environ:
@@ -136,23 +138,23 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
             yield from lock.overwritten(chosen, records)
     except ProjectError as error:
         yield str(error)
-    for path in sorted((wanted or _notebooks_in(Path("notebooks"))) - used):
+    for path in sorted((wanted or _list_notebooks(Path("notebooks"))) - used):
         if path.endswith(".ipynb"):
             notebook = notebooks[path]
             yield from [str(notebook)] if isinstance(notebook, NotebookError) else notebook.problems(scratch=True)
 
 
-def _uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str]]:
+def _find_uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str]]:
     """Yield the notebooks that a stage runs or whose code it writes: how, NOTEBOOK, OUTPUT."""
     for verb in ("run", "code"):
         if call := stage.calls(verb):
             yield verb, *call
-    for call in _papermill_calls(stage):
+    for call in _find_papermill(stage):
         path, output = (project.filled(stage, word) for word in call)
         yield "papermill", Path(path).as_posix(), output
 
 
-def _papermill_calls(stage: Stage) -> Iterator[tuple[str, str]]:
+def _find_papermill(stage: Stage) -> Iterator[tuple[str, str]]:
     """Yield NOTEBOOK and OUTPUT of each `papermill NOTEBOOK OUTPUT ...` in a stage, as dvc.yaml has them."""
     for line in "\n".join(stage.raw_cmd).replace("\\\n", " ").splitlines():
         with contextlib.suppress(ValueError):  # quotes without an end
@@ -163,7 +165,7 @@ def _papermill_calls(stage: Stage) -> Iterator[tuple[str, str]]:
                 yield notebooks[0], notebooks[1] if len(notebooks) > 1 else "OUTPUT"
 
 
-def _broken_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[str]:
+def _check_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[str]:
     """A long command that is written as in a shell, where a backslash joins its lines."""
     cmd = " ".join(stage.raw_cmd)
     if (
@@ -177,9 +179,9 @@ def _broken_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[
         )
 
 
-def _calls_papermill(project: Project, stage: Stage) -> Iterator[str]:
+def _check_papermill(project: Project, stage: Stage) -> Iterator[str]:
     """A stage that calls papermill itself: DVC, the shell and Papermill each read `-p NAME ${key}` in their own way."""
-    for call in _papermill_calls(stage):
+    for call in _find_papermill(stage):
         words = " ".join(f'"{word}"' if " " in word else word for word in call)
         yield (
             f"{project.place(stage, 'cmd')}: stage `{stage.keys[1]}`: calls papermill itself, so values may change on "
@@ -193,26 +195,26 @@ def fix(wanted: set[str], notebooks: "_Notebooks | None" = None) -> Iterator[str
     One file at a time, each read again after its change: a stop at any moment leaves every file old or new.
     """
     notebooks = _Notebooks() if notebooks is None else notebooks
-    while change := next(_changes(wanted, notebooks), None):
+    while change := next(_find_changes(wanted, notebooks), None):
         file, text, done = change
         files.edit(file, text)
         notebooks.pop(file, None)
         yield done
 
 
-def _changes(wanted: set[str], notebooks: _Notebooks) -> Iterator[tuple[str, str, str]]:
+def _find_changes(wanted: set[str], notebooks: _Notebooks) -> Iterator[tuple[str, str, str]]:
     """Yield the next change: file, its new text, and the line that reports it."""
     try:
         project = Project()
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
-        uses = [(stage, verb, path) for stage in stages for verb, path, _ in _uses(project, stage)]
-        for path in sorted({path for _, _, path in uses} | _notebooks_in(Path("notebooks"))):
+        uses = [(stage, verb, path) for stage in stages for verb, path, _ in _find_uses(project, stage)]
+        for path in sorted({path for _, _, path in uses} | _list_notebooks(Path("notebooks"))):
             if not wanted or path in wanted:
                 yield from _correct_tag(path, notebooks[path])
         for stage, verb, path in uses:
             notebook = notebooks[path] if not wanted or path in wanted else None
-            if verb == "code" and notebook and any(_depends_on_packages(project, stage)):
+            if verb == "code" and notebook and any(_check_packages_dep(project, stage)):
                 yield from _add_dep(stage, PACKAGES_FILE)
             if verb != "run" or not isinstance(notebook, Notebook) or any(notebook.problems()):
                 continue
@@ -253,7 +255,7 @@ def add_key(section: tuple[str, ...], parameter: Parameter) -> tuple[str, str]:
     return text, f"{PARAMS_FILE}:{yaml_edit.line(text, keys)}: added `{parameter.key}: {value}`{to}"
 
 
-def _depends_on_code(project: Project, stage: Stage, path: str, code_file: str | None) -> Iterator[str]:
+def _check_code_dep(project: Project, stage: Stage, path: str, code_file: str | None) -> Iterator[str]:
     """A stage that would not rerun when its notebook's code changes."""
     if code_file in stage.deps or path in stage.deps:
         return
@@ -269,7 +271,7 @@ def _depends_on_code(project: Project, stage: Stage, path: str, code_file: str |
         )
 
 
-def _depends_on_packages(project: Project, stage: Stage) -> Iterator[str]:
+def _check_packages_dep(project: Project, stage: Stage) -> Iterator[str]:
     """A stage that would not see an upgrade of a package that its notebook uses."""
     if PACKAGES_FILE not in {Path(dep).as_posix() for dep in stage.deps} and Path(PACKAGES_FILE).exists():
         yield (
@@ -278,5 +280,5 @@ def _depends_on_packages(project: Project, stage: Stage) -> Iterator[str]:
         )
 
 
-def _notebooks_in(folder: Path) -> set[str]:
+def _list_notebooks(folder: Path) -> set[str]:
     return {path.as_posix() for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}

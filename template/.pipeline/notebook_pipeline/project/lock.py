@@ -28,10 +28,10 @@ def read() -> dict[str, dict]:
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
-        raise ProjectError(_UNREADABLE) from None
+        raise ProjectError(UNREADABLE) from None
 
 
-_UNREADABLE = f"{LOCK_FILE}: cannot be read, perhaps because of a merge conflict. Fix: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
+UNREADABLE = f"{LOCK_FILE}: cannot be read, perhaps because of a merge conflict. Fix: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
 
 
 @functools.lru_cache(maxsize=2)
@@ -39,7 +39,7 @@ def _records(text: str) -> dict[str, dict]:
     try:
         return YAML(typ="safe", pure=True).load(text)["stages"]
     except (YAMLError, TypeError, LookupError):
-        raise ProjectError(_UNREADABLE) from None
+        raise ProjectError(UNREADABLE) from None
 
 
 # Values that DVC takes for equal
