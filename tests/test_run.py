@@ -298,7 +298,7 @@ REFUSALS = {
     "two sections": (
         GOOD,
         PARAMS + "base:\n  lr: 1\n",
-        "params.yaml:5: `base.lr` and params.yaml:2: `train.lr` both define `lr` for stage `fit`: rename one, "
+        "params.yaml:5: `base.lr` and params.yaml:2: `train.lr` both define `lr` for stage `fit`. Fix: rename one, "
         "or list only the one wanted in the stage's `params:`",
     ),
     "annotation": (
