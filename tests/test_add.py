@@ -1229,7 +1229,8 @@ def test_what_is_lifted_keeps_its_value_beside_another_stages(project, tmp_path)
     assert "`--lift rate,seed` makes them so" in said
     project.run("git", "add", "--all")
     said = project.pipeline("add", "notebooks/other.ipynb", "--lift", "rate,seed").stdout
-    assert "\n9 5\n" in said and "added `rate: 9` to `other`" in said and "added `seed: 5` to `other`" in said
+    assert "\n9 5\n" in said and "params.yaml: added `other`: rate, seed\n" in said
+    assert "dvc.yaml: added `other` to the `params:` of stage `other`\n" in said
     assert stage(project, "other")["params"] == ["other"] and f"  rate: {rate}\n" in project.read("params.yaml")
     assert project.pipeline("check").stdout == ""
 

@@ -16,7 +16,8 @@ from ruamel.yaml import YAML
 
 from notebook_pipeline import files
 from notebook_pipeline.add import command as add
-from notebook_pipeline.project.project import Project, ProjectError, Stage, command
+from notebook_pipeline.project.project import Project, ProjectError, Stage
+from notebook_pipeline.project.stages import command
 
 # A notebook's name in notebooks/, and the stage's; None if it is refused.
 NAMES = [

@@ -287,30 +287,30 @@ REFUSALS = {
         notebook("LR = 1\nSTEPS = 2\nWIDTH = 3"),
         PARAMS,
         "notebooks/fit.ipynb: cell 1, line 3: parameter `WIDTH` has no key `width` in what stage `fit` lists under "
-        "`params:` (train): add `width: 3` to `train` in params.yaml",
+        "`params:` (train). Fix: add `width: 3` to `train` in params.yaml",
     ),
     "key without parameter": (
         GOOD,
         PARAMS + "  width: 3\n",
         "params.yaml:4: `train.width` is given to stage `fit`, but the parameters cell (cell 1) of notebooks/fit.ipynb "
-        "does not assign `width`: add it there, or list in the stage's `params:` only the keys that the notebook uses",
+        "does not assign `width`. Fix: add it there, or list in the stage's `params:` only the keys that the notebook uses",
     ),
     "two sections": (
         GOOD,
         PARAMS + "base:\n  lr: 1\n",
-        "params.yaml:5: `base.lr` and params.yaml:2: `train.lr` both define `lr` for stage `fit`: rename one, "
+        "params.yaml:5: `base.lr` and params.yaml:2: `train.lr` both define `lr` for stage `fit`. Fix: rename one, "
         "or list only the one wanted in the stage's `params:`",
     ),
     "annotation": (
         GOOD,
         "train:\n  lr: fast\n  steps: 7\n",
-        "params.yaml:2: `train.lr` is 'fast' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR: float`: "
-        "change one of them",
+        "params.yaml:2: `train.lr` is 'fast' (str), but notebooks/fit.ipynb: cell 1, line 1 says `LR: float`. "
+        "Fix: change one of them",
     ),
     "date": (
         GOOD,
         PARAMS + "other:\n  since: 2026-11-23\n",
-        'params.yaml:5: `other.since` is an unquoted date, which DVC cannot track: quote it, as in "2026-11-23"',
+        'params.yaml:5: `other.since` is an unquoted date, which DVC cannot track. Fix: quote it, as in "2026-11-23"',
     ),
     "no notebook": ("{}", PARAMS, "notebooks/fit.ipynb: is not a notebook: it is JSON of another kind"),
     "broken": (

@@ -29,20 +29,20 @@ from notebook_pipeline.add import bring, lift
 from notebook_pipeline.check import command as check
 from notebook_pipeline.code import command as code
 from notebook_pipeline.notebook import imports, packages
-from notebook_pipeline.notebook.document import Notebook, NotebookError, as_python_reads, key_of, read
-from notebook_pipeline.project import yaml_edit
-from notebook_pipeline.project.paths import MANY, by_folder, is_covered, not_covered, outermost
-from notebook_pipeline.project.project import (
-    PARAMS_FILE,
-    PIPELINE_FILE,
-    Project,
-    ProjectError,
-    Stage,
-    as_spelt,
-    command,
-    literal,
-    quoted,
+from notebook_pipeline.notebook.document import (
+    NOT_LITERAL,
+    Notebook,
+    NotebookError,
+    Parameter,
+    as_python_reads,
+    key_of,
+    read,
 )
+from notebook_pipeline.project import yaml_edit
+from notebook_pipeline.project.parameters import as_spelt
+from notebook_pipeline.project.paths import MANY, by_folder, is_covered, not_covered, outermost
+from notebook_pipeline.project.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
+from notebook_pipeline.project.stages import command, literal, quoted
 
 FOLDER = "notebooks"
 PATIENCE = 10.0
@@ -161,9 +161,10 @@ def _add(
         notebook = read(target)
         if stage is None:
             entry = _Entry(_free_name(name or _slug(source.stem)[:100]), target)
-            entry.params = _written_parameters(notebook, entry.name)
+            entry.params = _written_parameters(notebook.parameters, entry.name)
         else:
-            for line in check.mended({target}, own_values=True):
+            _complete_parameters(stage, notebook)
+            for line in check.fix({target}):
                 print(line)
             entry = _Entry.of_unrecorded(Project().stage(stage.name))
         _write_code_stage(entry or _Entry(stage.name, target))
@@ -634,7 +635,26 @@ def _outside(path: str) -> bool:
     return path.startswith(("/", "~", ".."))
 
 
-def _written_parameters(notebook: Notebook, stage: str) -> list[str]:
+def _complete_parameters(stage: Stage, notebook: Notebook) -> None:
+    """Give a stage the parameters that it lacks, with the notebook's values: in its own section, or in a new one."""
+    missing, elsewhere = Project().parameters(Project().stage(stage.name), notebook).missing, []
+    for each in missing:
+        if each.parameter.default is NOT_LITERAL:
+            continue  # `check` reports it
+        if len(each.sections) == 1:
+            text, line = check.add_key(each.sections[0], each.parameter)
+            files.edit(PARAMS_FILE, text)
+            print(line)
+        else:
+            elsewhere.append(each.parameter)
+    if "@" in stage.name:
+        return  # its list is that of all its items
+    for section in _written_parameters(elsewhere, str(stage.keys[1])):
+        files.edit(PIPELINE_FILE, yaml_edit.with_item(files.read(PIPELINE_FILE), (*stage.keys, "params"), section))
+        print(f"{PIPELINE_FILE}: added `{section}` to the `params:` of stage `{stage.name}`")
+
+
+def _written_parameters(given: Collection[Parameter], stage: str) -> list[str]:
     """Writes the parameters' values into params.yaml, and returns the sections that the stage is to list.
 
     A heading above a parameter names its section, the stage where there is none. A section that is there already belongs
@@ -642,7 +662,7 @@ def _written_parameters(notebook: Notebook, stage: str) -> list[str]:
     """
     sections: dict[str, list] = {}
     there = Project().load(PARAMS_FILE)
-    for parameter in notebook.parameters:
+    for parameter in given:
         sections.setdefault(as_spelt(parameter.section or stage, there), []).append(parameter)
     listed = []
     for name, parameters in sections.items():
@@ -652,7 +672,7 @@ def _written_parameters(notebook: Notebook, stage: str) -> list[str]:
             listed.append(name)
             continue
         # A section of a parameter's name could be taken for the parameter.
-        taken = {parameter.key for parameter in notebook.parameters} | {*there}
+        taken = {parameter.key for parameter in given} | {*there}
         if name in taken:
             options = (stage, f"{stage}_parameters", f"{stage}_{name}", *(f"{stage}_{count}" for count in range(2, 99)))
             name = next(each for each in options if each not in taken and (each == stage or each not in sections))

@@ -8,46 +8,43 @@ import contextlib
 import itertools
 import os
 import re
+import shlex
 from collections.abc import Iterator
-from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 from notebook_pipeline import files
 from notebook_pipeline.check import commit, record
 from notebook_pipeline.notebook.document import (
-    NOT_LITERAL,
     PARAMETERS_TAG,
     Notebook,
     NotebookError,
     Parameter,
-    as_python_reads,
-    contradiction,
     read,
     with_tag_corrected,
 )
 from notebook_pipeline.notebook.packages import LOCK_FILE as PACKAGES_FILE
 from notebook_pipeline.project import lock, yaml_edit
 from notebook_pipeline.project.lock import LOCK_FILE
-from notebook_pipeline.project.project import LISTS, PARAMS_FILE, PIPELINE_FILE, Cure, Project, ProjectError, Stage
+from notebook_pipeline.project.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
+from notebook_pipeline.project.stages import LISTS, literal
 
 ANSWERS_FILE = ".copier-answers.yml"
 
 
 def main(argv: list[str]) -> int:
-    """Prints one line a finding, to standard output; returns 1 where there is one or where --fix changed a file.
+    """Print one line a finding to standard output; return 1 if there is one, or if --fix changed a file.
 
-    A parameter that no cell uses is said, too, but fails nothing.
+    A parameter that no cell uses is reported, too, but fails nothing.
     """
     parser = argparse.ArgumentParser(prog="pipeline check", description=__doc__.partition(": ")[2])
-    parser.add_argument("--fix", action="store_true", help="mend what has one cure")
+    parser.add_argument("--fix", action="store_true", help="fix what can be fixed in one way only")
     parser.add_argument("--version", action="store_true", help="only name the template's version, for a bug report")
     parser.add_argument("paths", metavar="PATH", nargs="*", help="only these notebooks (default: all)")
     arguments = parser.parse_args(argv)
     if arguments.version:
-        print(_template())
+        print(_name_template())
         return 0
-    wanted = {path for given in arguments.paths for path in _from_root(Path(given))}
+    wanted = {path for given in arguments.paths for path in _spell_from_root(Path(given))}
     if wanted & {PARAMS_FILE, PIPELINE_FILE, LOCK_FILE, PACKAGES_FILE}:
         wanted = set()  # they concern every notebook
     warnings = []
@@ -55,9 +52,9 @@ def main(argv: list[str]) -> int:
     findings = {}
     # Each when it comes: what has been changed is said also if the disk is full then.
     for line in itertools.chain(
-        mended(wanted, notebooks) if arguments.fix else (),
-        _findings(wanted, notebooks, arguments.fix, warnings),
-        commit.changed_by_hooks(LOCK_FILE),
+        fix(wanted, notebooks) if arguments.fix else (),
+        _find_all(wanted, notebooks, arguments.fix, warnings),
+        commit.find_changes_of_hooks(LOCK_FILE),
     ):
         if line not in findings:
             print(line)
@@ -67,14 +64,14 @@ def main(argv: list[str]) -> int:
     return 1 if findings else 0
 
 
-def _from_root(path: Path) -> Iterator[str]:
+def _spell_from_root(path: Path) -> Iterator[str]:
     """A path as dvc.yaml has it; of a folder, the notebooks in it."""
     place = path.absolute()
     path = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else path
-    yield from _notebooks_in(path) if path.is_dir() else [path.as_posix()]
+    yield from _list_notebooks(path) if path.is_dir() else [path.as_posix()]
 
 
-def _template() -> str:
+def _name_template() -> str:
     """The template's version and place, as Copier wrote them down at the copy or the last update."""
     try:
         answers = Project().load(ANSWERS_FILE)
@@ -94,21 +91,21 @@ class _Notebooks(dict):
         return self[path]
 
 
-def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
+def _find_all(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
     project, used, since = Project(), set(), record.written()
     if "PRE_COMMIT" in os.environ:
-        yield from commit.left_by_an_experiment()
+        yield from commit.find_stopped_experiment()
     try:
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
         for stage in stages:
-            yield from _broken_lines(project, stage, wanted)
+            yield from _check_lines(project, stage, wanted)
             yield from (
                 f"{project.place(stage, key)}: stage `{stage.keys[1]}`: `{key}:` has no entry. Fix: write one, or remove the line"
                 for key, value in project.definition(stage).items()
                 if value is None and key in LISTS
             )
-            for verb, path, output, arguments in _uses(project, stage):
+            for verb, path, output in _find_uses(project, stage):
                 if wanted and path not in wanted:
                     continue
                 used.add(path)
@@ -116,21 +113,23 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
                 if isinstance(notebook, NotebookError):
                     yield project.gone(path) or str(notebook)
                 elif verb == "code":
-                    yield from _depends_on_packages(project, stage)
+                    yield from _check_packages_dep(project, stage)
                     yield from record.renew(stage, notebook, output, since, fix)
                 elif problems := [*notebook.problems()]:
                     yield from problems
                 else:
                     if verb == "papermill":
-                        yield from _through_the_shell(project, stage, notebook, output, arguments)
+                        yield from _check_papermill(project, stage)
                     else:
                         given = project.parameters(stage, notebook)
                         yield from given.problems + given.doubts
                     yield from notebook.drift()
-                    yield from _depends_on_code(project, stage, path, code_files.get(path))
+                    yield from _check_code_dep(project, stage, path, code_files.get(path))
                     warnings += [f"{line} (a warning)" for line in notebook.unused()]
-        chosen = [each for each in stages if not wanted or any(path in wanted for _, path, *_ in _uses(project, each))]
-        yield from commit.lacking(project, stages, chosen)
+        chosen = [
+            each for each in stages if not wanted or any(path in wanted for _, path, _ in _find_uses(project, each))
+        ]
+        yield from commit.find_missing(project, stages, chosen)
         records = lock.read()
         yield from lock.retyped(project, chosen, records)
         if "PRE_COMMIT" in os.environ:
@@ -139,187 +138,128 @@ def _findings(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
             yield from lock.overwritten(chosen, records)
     except ProjectError as error:
         yield str(error)
-    for path in sorted((wanted or _notebooks_in(Path("notebooks"))) - used):
+    for path in sorted((wanted or _list_notebooks(Path("notebooks"))) - used):
         if path.endswith(".ipynb"):
             notebook = notebooks[path]
             yield from [str(notebook)] if isinstance(notebook, NotebookError) else notebook.problems(scratch=True)
 
 
-def _uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str, tuple]]:
-    """The notebooks that a stage runs or whose code it writes: how, NOTEBOOK, OUTPUT, and the arguments of papermill."""
+def _find_uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str]]:
+    """Yield the notebooks that a stage runs or whose code it writes: how, NOTEBOOK, OUTPUT."""
     for verb in ("run", "code"):
         if call := stage.calls(verb):
-            yield verb, *call, ()
-    # A line that ends in a backslash is a mistake of its own (see _broken_lines), and can be read all the same.
+            yield verb, *call
+    for call in _find_papermill(stage):
+        path, output = (project.filled(stage, word) for word in call)
+        yield "papermill", Path(path).as_posix(), output
+
+
+def _find_papermill(stage: Stage) -> Iterator[tuple[str, str]]:
+    """Yield NOTEBOOK and OUTPUT of each `papermill NOTEBOOK OUTPUT ...` in a stage, as dvc.yaml has them."""
     for line in "\n".join(stage.raw_cmd).replace("\\\n", " ").splitlines():
-        if "papermill" not in line:
-            continue
-        from notebook_pipeline.check import (
-            shell_line,  # few projects have such a stage, and each commit would wait for it
-        )
-
-        if call := shell_line.papermill(line):
-            path, output = (project.filled(stage, text) for text in (call.notebook, call.output))
-            yield "papermill", path, output, call.arguments
+        with contextlib.suppress(ValueError):  # quotes without an end
+            words = shlex.split(line)
+            names = [Path(word.replace("\\", "/")).name for word in words]
+            at = next((at for at, name in enumerate(names) if name in ("papermill", "papermill.exe")), len(words))
+            if notebooks := [word for word in words[at:] if word.endswith(".ipynb")]:
+                yield notebooks[0], notebooks[1] if len(notebooks) > 1 else "OUTPUT"
 
 
-def _broken_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[str]:
+def _check_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[str]:
     """A long command that is written as in a shell, where a backslash joins its lines."""
     cmd = " ".join(stage.raw_cmd)
     if (
         any(line.rstrip().endswith("\\") for line in stage.raw_cmd)
-        and re.search(r"\bpipeline \w|papermill", cmd)
+        and re.search(r"\bpipeline \w", cmd)
         and (not wanted or any(path in cmd for path in wanted))
     ):
         yield (
-            f"{project.place(stage, 'cmd')}: stage `{stage.keys[1]}`: DVC runs each line of `cmd: |` by itself: "
+            f"{project.place(stage, 'cmd')}: stage `{stage.keys[1]}`: DVC runs each line of `cmd: |` by itself. Fix: "
             "write `cmd: >-`, without backslashes"
         )
 
 
-def _through_the_shell(
-    project: Project, stage: Stage, notebook: Notebook, output: str, arguments: tuple
-) -> Iterator[str]:
-    """What a stage that calls papermill itself, as the guide has it, loses on the way from params.yaml.
-
-    Args:
-        arguments: of the call, as shell_line.Argument.
-    """
-    from notebook_pipeline.check import shell_line
-
-    place, parameters = project.place(stage, "cmd"), {each.name: each for each in notebook.parameters}
-    cure = f"call `pipeline run {notebook.path} {output}` with the key under `params:`, which changes nothing"
-    passed = set()
-    for argument in arguments:
-        head = f"{place}: stage `{stage.name}`: `{argument}`"
-        if argument.option == "-f":
-            file = project.filled(stage, argument.word)
-            meant = project.load(file)
-            names, found = map(str, meant), shell_line.file_arrivals(files.read(file), meant)
-        else:
-            names = shell_line.names(argument)
-            found = shell_line.arrivals(argument, partial(project.variable, stage))
-        for name in map(as_python_reads, names):
-            passed.add(name)
-            if name not in parameters:
-                yield (
-                    f"{head}: {notebook.place(notebook.parameters_cell)} does not assign `{name}`, "
-                    "and Papermill only warns: spell it as there, or add it"
-                )
-        for arrival in found:
-            name = as_python_reads(arrival.name)
-            if name not in parameters:
-                continue
-            if arrival.lost:
-                yield f"{head} does not bring {arrival.meant!r} to `{arrival.name}`: {arrival.lost}: {cure}"
-            elif arrival.changed:
-                yield (
-                    f"{head} gives {arrival.got!r} ({type(arrival.got).__name__}) to `{arrival.name}`, "
-                    f"not {arrival.meant!r} ({type(arrival.meant).__name__}): {cure}"
-                )
-            elif declared := contradiction(parameters[name], arrival.got):
-                where = notebook.place(notebook.parameters_cell, parameters[name].line)
-                yield f"{head} gives {arrival.got!r}, but {where} says `{declared}`: change one of them"
-    for parameter in parameters.values():
-        keys = [".".join(map(str, each)) for each in project.keys(parameter)]
-        if keys and parameter.name not in passed:
-            ways = [shell_line.Argument("-p", parameter.name, f"${{{key}}}") for key in keys]
-            found = [each for way in ways for each in shell_line.arrivals(way, partial(project.variable, stage))]
-            add = "add " + ", or ".join(f"`{way}`" for way in ways)
-            yield (
-                f"{place}: stage `{stage.name}` does not pass `{' or '.join(keys)}` to the parameter `{parameter.name}` of "
-                f"{notebook.path}, which keeps the cell's value: {cure if any(each.changed for each in found) else add}"
-            )
+def _check_papermill(project: Project, stage: Stage) -> Iterator[str]:
+    """A stage that calls papermill itself: DVC, the shell and Papermill each read `-p NAME ${key}` in their own way."""
+    for call in _find_papermill(stage):
+        words = " ".join(f'"{word}"' if " " in word else word for word in call)
+        yield (
+            f"{project.place(stage, 'cmd')}: stage `{stage.keys[1]}`: calls papermill itself, so values may change on "
+            f"their way through the shell. Fix: write `cmd: pipeline run {words}`"
+        )
 
 
-def mended(wanted: set[str], notebooks: "_Notebooks | None" = None, own_values: bool = False) -> Iterator[str]:
-    """Mends what has one cure, in all notebooks or in those wanted; one line for each change.
+def fix(wanted: set[str], notebooks: "_Notebooks | None" = None) -> Iterator[str]:
+    """Fix what can be fixed in one way only, in all notebooks or in those wanted; yield one line for each change.
 
     One file at a time, each read again after its change: a stop at any moment leaves every file old or new.
-
-    Args:
-        own_values: a parameter gets a new key with the notebook's value, also where another stage has a key of its name.
     """
-    notebooks, tried = _Notebooks() if notebooks is None else notebooks, set()
-    while change := next(_changes(wanted, notebooks, tried, own_values), None):
+    notebooks = _Notebooks() if notebooks is None else notebooks
+    while change := next(_find_changes(wanted, notebooks), None):
         file, text, done = change
         files.edit(file, text)
         notebooks.pop(file, None)
         yield done
 
 
-def _changes(wanted: set[str], notebooks: _Notebooks, tried: set, own_values: bool) -> Iterator[tuple[str, str, str]]:
-    """The next change: file, its new text, and the line that says it."""
+def _find_changes(wanted: set[str], notebooks: _Notebooks) -> Iterator[tuple[str, str, str]]:
+    """Yield the next change: file, its new text, and the line that reports it."""
     try:
         project = Project()
         stages = [*project.stages()]
         code_files = dict(call for stage in stages if (call := stage.calls("code")))
-        uses = [(stage, verb, path) for stage in stages for verb, path, _, _ in _uses(project, stage)]
-        for path in sorted({path for _, _, path in uses} | _notebooks_in(Path("notebooks"))):
+        uses = [(stage, verb, path) for stage in stages for verb, path, _ in _find_uses(project, stage)]
+        for path in sorted({path for _, _, path in uses} | _list_notebooks(Path("notebooks"))):
             if not wanted or path in wanted:
-                yield from _tag_corrected(path, notebooks[path])
+                yield from _correct_tag(path, notebooks[path])
         for stage, verb, path in uses:
             notebook = notebooks[path] if not wanted or path in wanted else None
-            if verb == "code" and notebook and any(_depends_on_packages(project, stage)):
-                yield from _tried(tried, _with_dep, stage, PACKAGES_FILE)
+            if verb == "code" and notebook and any(_check_packages_dep(project, stage)):
+                yield from _add_dep(stage, PACKAGES_FILE)
             if verb != "run" or not isinstance(notebook, Notebook) or any(notebook.problems()):
                 continue
             code_file = code_files.get(path)
             if code_file and not {code_file, path} & {*stage.deps} and "@" not in stage.name:
-                yield from _tried(tried, _with_dep, stage, code_file)
-            given = project.parameters(stage, notebook)
-            for parameter in given.missing:
-                cures = project.cures(parameter, stage, notebook)
-                if own_values:
-                    # The one whose key has just been written, and whose entry is the next change.
-                    begun = [cure for cure in cures if (stage.name, replace(cure, is_there=False)) in tried]
-                    cures = begun or [cure for cure in cures if not cure.is_there] or cures
-                # A key that nobody takes may be its old name, whose value a new one would not have.
-                has_value = parameter.default is not NOT_LITERAL and not given.surplus
-                # The list of a `foreach` or `matrix` stage is that of all its items, of which one may lack the key.
-                is_shared = "@" in stage.name and any(cure.entry for cure in cures)
-                if len(cures) == 1 and (cures[0].is_there or has_value) and not is_shared:
-                    yield from _tried(tried, _cured, stage, cures[0], parameter)
+                yield from _add_dep(stage, code_file)
+            for missing in project.parameters(stage, notebook).missing:
+                if missing.is_clear:
+                    with contextlib.suppress(yaml_edit.EditError):
+                        yield PARAMS_FILE, *add_key(missing.sections[0], missing.parameter)
     except ProjectError:
-        return  # the findings tell
+        return  # one of the findings
 
 
-def _tag_corrected(path: str, notebook: Notebook | NotebookError) -> Iterator[tuple[str, str, str]]:
+def _correct_tag(path: str, notebook: Notebook | NotebookError) -> Iterator[tuple[str, str, str]]:
     if isinstance(notebook, Notebook) and (misspelt := notebook.misspelt_tag()):
         cell, tag = misspelt
         done = f"{notebook.place(cell)}: changed its tag `{tag}` to `{PARAMETERS_TAG}`"
         yield path, with_tag_corrected(files.read(path), notebook), done
 
 
-def _tried(tried: set, make, stage: Stage, change: object, *more) -> Iterator[tuple[str, str, str]]:
-    """A change that was not made before; nothing where the file has no place for it, which the findings tell."""
-    if (stage.name, change) not in tried:
-        tried.add((stage.name, change))
-        with contextlib.suppress(yaml_edit.EditError):
-            yield make(stage, change, *more)
+def _add_dep(stage: Stage, path: str) -> Iterator[tuple[str, str, str]]:
+    with contextlib.suppress(yaml_edit.EditError):  # no place for it: the finding stays
+        text = yaml_edit.with_item(files.read(PIPELINE_FILE), (*stage.keys, "deps"), literal(path))
+        yield PIPELINE_FILE, text, f"{PIPELINE_FILE}: added {path} to the `deps:` of stage `{stage.name}`"
 
 
-def _with_dep(stage: Stage, path: str) -> tuple[str, str, str]:
-    text = yaml_edit.with_item(files.read(PIPELINE_FILE), (*stage.keys, "deps"), path)
-    return PIPELINE_FILE, text, f"{PIPELINE_FILE}: added {path} to the `deps:` of stage `{stage.name}`"
+def add_key(section: tuple[str, ...], parameter: Parameter) -> tuple[str, str]:
+    """Add a parameter's key to a section: the new text of params.yaml, and the line that reports it.
+
+    Raises:
+        yaml_edit.EditError: params.yaml has no place for it.
+    """
+    keys = (*section, parameter.key)
+    text = yaml_edit.with_key(files.read(PARAMS_FILE), keys, parameter.default, parameter.comment)
+    to = f" to `{'.'.join(section)}`" if section else ""
+    value = yaml_edit.on_one_line(parameter.default)
+    return text, f"{PARAMS_FILE}:{yaml_edit.line(text, keys)}: added `{parameter.key}: {value}`{to}"
 
 
-def _cured(stage: Stage, cure: Cure, parameter: Parameter) -> tuple[str, str, str]:
-    """A new key first; its place in the stage's list is the next change."""
-    if cure.is_there:
-        text = yaml_edit.with_item(files.read(PIPELINE_FILE), (*stage.keys, "params"), cure.entry)
-        return PIPELINE_FILE, text, f"{PIPELINE_FILE}: added `{cure.entry}` to the `params:` of stage `{stage.name}`"
-    text = yaml_edit.with_key(files.read(PARAMS_FILE), cure.keys, parameter.default, parameter.comment)
-    section = ".".join(cure.keys[:-1])
-    said = f"`{parameter.key}: {yaml_edit.on_one_line(parameter.default)}`" + (f" to `{section}`" if section else "")
-    return PARAMS_FILE, text, f"{PARAMS_FILE}:{yaml_edit.line(text, cure.keys)}: added {said}"
-
-
-def _depends_on_code(project: Project, stage: Stage, path: str, code_file: str | None) -> Iterator[str]:
+def _check_code_dep(project: Project, stage: Stage, path: str, code_file: str | None) -> Iterator[str]:
     """A stage that would not rerun when its notebook's code changes."""
     if code_file in stage.deps or path in stage.deps:
         return
-    head = f"{project.place(stage, 'deps')}: stage `{stage.name}` would not rerun when {path} changes: "
+    head = f"{project.place(stage, 'deps')}: stage `{stage.name}` would not rerun when {path} changes. Fix: "
     if code_file:
         yield f"{head}add {code_file} to its `deps:`"
     elif not stage.calls("run"):
@@ -331,7 +271,7 @@ def _depends_on_code(project: Project, stage: Stage, path: str, code_file: str |
         )
 
 
-def _depends_on_packages(project: Project, stage: Stage) -> Iterator[str]:
+def _check_packages_dep(project: Project, stage: Stage) -> Iterator[str]:
     """A stage that would not see an upgrade of a package that its notebook uses."""
     if PACKAGES_FILE not in {Path(dep).as_posix() for dep in stage.deps} and Path(PACKAGES_FILE).exists():
         yield (
@@ -340,5 +280,5 @@ def _depends_on_packages(project: Project, stage: Stage) -> Iterator[str]:
         )
 
 
-def _notebooks_in(folder: Path) -> set[str]:
+def _list_notebooks(folder: Path) -> set[str]:
     return {path.as_posix() for path in folder.rglob("*.ipynb") if ".ipynb_checkpoints" not in path.parts}

@@ -23,11 +23,11 @@ from notebook_pipeline.project.paths import from_here, upwards
 from notebook_pipeline.project.project import PIPELINE_FILE, Project, ProjectError, Stage
 
 
-def lacking(project: Project, stages: list[Stage], chosen: list[Stage]) -> Iterator[str]:
-    """The deps that a clone would lack, and the results that the commit takes from it; one line each, with its cure.
+def find_missing(project: Project, stages: list[Stage], chosen: list[Stage]) -> Iterator[str]:
+    """Find the deps that a clone would lack, and the results that the commit takes from it; one line each, with its fix.
 
-    What git does not ignore is only missing while a commit is made: until then, a person may still `git add` it. Where
-    there is no git, or it has no dvc.yaml, there is no clone to speak of.
+    What git does not ignore is only missing while a commit is made: until then, a person may still `git add` it. Without
+    git, or if git has no dvc.yaml, there is no clone.
 
     Args:
         project: in the current folder.
@@ -37,13 +37,13 @@ def lacking(project: Project, stages: list[Stage], chosen: list[Stage]) -> Itera
     Raises:
         ProjectError: a variable in a `wdir:` is not defined.
     """
-    yield from _lacking_deps(project, stages, chosen)
+    yield from _find_missing_deps(project, stages, chosen)
     if "PRE_COMMIT" in os.environ:
-        yield from _deleted(project, chosen)
+        yield from _find_deleted(project, chosen)
 
 
-def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) -> Iterator[str]:
-    made = _Places(_outs(project, stages))
+def _find_missing_deps(project: Project, stages: list[Stage], chosen: list[Stage]) -> Iterator[str]:
+    made = _Places(_place_outs(project, stages))
     suspects = {}
     for stage in chosen:
         for dep in project.placed(stage, filter(_is_relative, stage.deps)):
@@ -53,12 +53,12 @@ def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) ->
     tracked = git.paths("ls-files", "-z", "--", ":/") if suspects else None
     if not tracked or PIPELINE_FILE not in tracked:
         return
-    suspects = _not_in(_Places(tracked), suspects)
-    # Behind a link is another place, which git does not follow.
+    suspects = _exclude(_Places(tracked), suspects)
+    # Git does not follow a link.
     suspects = {dep: stage for dep, stage in suspects.items() if not any(map(os.path.islink, upwards(dep)[1:]))}
-    if not suspects or (elsewhere := _made_elsewhere(tracked, suspects)) is None:
+    if not suspects or (elsewhere := _find_elsewhere(tracked, suspects)) is None:
         return
-    suspects = _not_in(elsewhere, suspects)
+    suspects = _exclude(elsewhere, suspects)
     # `./`: a colon at the beginning would mean something to git.
     asked = "\0".join(sorted({f"./{each}" for dep in suspects for each in upwards(dep)}))
     ignored = git.paths("check-ignore", "--no-index", "-z", "--stdin", given=asked) if suspects else None
@@ -67,14 +67,14 @@ def _lacking_deps(project: Project, stages: list[Stage], chosen: list[Stage]) ->
         if below := [each for each in upwards(dep) if f"./{each}" in ignored]:
             # Of a folder that git ignores DVC adds nothing but the whole: git would not see the .dvc file.
             yield (
-                f"{head}which no stage makes and git ignores: "
+                f"{head}which no stage makes and git ignores. Fix: "
                 f"list it under `outs:` of the stage that makes it, or `uv run dvc add {shell.quote(below[-1])}`"
             )
         elif "PRE_COMMIT" in os.environ and os.path.exists(dep):
-            yield f"{head}which is not in git: `git add {shell.quote(dep)}`, or, where it is data, `uv run dvc add {shell.quote(dep)}`"
+            yield f"{head}which is not in git. Fix: `git add {shell.quote(dep)}`, or, if it is data, `uv run dvc add {shell.quote(dep)}`"
 
 
-def _deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
+def _find_deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
     """A run that fails leaves no results, and `git commit --all` would delete those that git keeps."""
     gone = {out: stage for stage in stages for out in project.placed(stage, stage.outs) if not os.path.exists(out)}
     deleted = git.paths("diff", "--cached", "--name-only", "--diff-filter=D", "--relative", "-z") if gone else None
@@ -82,13 +82,13 @@ def _deleted(project: Project, stages: list[Stage]) -> Iterator[str]:
     for out, stage in gone.items():
         if places.cover(out):
             yield (
-                f"{project.place(stage, 'outs')}: stage `{stage.name}`: the commit deletes {out}, which its last run did not "
-                f"make: `uv run dvc repro` makes it, or `git checkout HEAD -- {shell.quote(out)}` brings the last one back"
+                f"{project.place(stage, 'outs')}: stage `{stage.name}`: the commit deletes {out}, missing from its last run. Fix: make "
+                f"it with `uv run dvc repro`, or restore the last one with `git checkout HEAD -- {shell.quote(out)}`"
             )
 
 
-def left_by_an_experiment() -> Iterator[str]:
-    """Where a `dvc exp run` that was killed has left HEAD: on no branch, so that nobody would find the commit again."""
+def find_stopped_experiment() -> Iterator[str]:
+    """Report a HEAD that a killed `dvc exp run` left on no branch, so that nobody would find the commit again."""
     if not git.output("for-each-ref", "--points-at=HEAD", "refs/exps/exec/EXEC_BASELINE"):
         return  # as at nearly every commit
     rebases = git.paths("rev-parse", "--git-path", "rebase-merge", "--git-path", "rebase-apply") or {""}
@@ -101,8 +101,8 @@ def left_by_an_experiment() -> Iterator[str]:
     )
 
 
-def changed_by_hooks(lock_file: str) -> Iterator[str]:
-    """What a hook of this commit made of files, so that they are no longer what dvc.lock recorded; one line each.
+def find_changes_of_hooks(lock_file: str) -> Iterator[str]:
+    """Report what a hook of this commit made of files, so that they are no longer what dvc.lock recorded; one line each.
 
     pre-commit puts aside what is not staged: what differs from the index while a commit is made, another hook has changed.
     A file that was another one before that, too, is a person's own: its stage is to run, now or later.
@@ -146,7 +146,7 @@ class _Places:
         return self.paths[index] if index < len(self.paths) else ""
 
 
-def _not_in(places: _Places, suspects: dict[str, Stage]) -> dict[str, Stage]:
+def _exclude(places: _Places, suspects: dict[str, Stage]) -> dict[str, Stage]:
     return {dep: stage for dep, stage in suspects.items() if not places.cover(dep)}
 
 
@@ -155,11 +155,11 @@ def _same(path: str) -> str:
 
 
 def _is_relative(path: str) -> bool:
-    """Also where the pipeline was written on Windows and this is another system."""
+    """Whether a path is relative, on this system and on Windows, on which the pipeline may have been written."""
     return not os.path.isabs(path) and not PureWindowsPath(path).is_absolute()
 
 
-def _outs(project: Project, stages: Iterable[Stage]) -> Iterator[str]:
+def _place_outs(project: Project, stages: Iterable[Stage]) -> Iterator[str]:
     for stage in stages:
         yield from project.placed(stage, stage.outs)
 
@@ -169,8 +169,8 @@ def _is_beside_its_dvc_file(dep: str) -> bool:
     return any(os.path.isfile(f"{each}.dvc") for each in upwards(dep))
 
 
-def _made_elsewhere(tracked: set[str], suspects: Iterable[str]) -> _Places | None:
-    """What DVC files of any name and place bring, and other dvc.yaml files; None where one of them cannot be read."""
+def _find_elsewhere(tracked: set[str], suspects: Iterable[str]) -> _Places | None:
+    """Find what DVC files of any name and place provide, and other dvc.yaml files; None if one of them cannot be read."""
     # What `dvc add` has just made is not in git yet.
     folders = {Path(each).parent for dep in suspects for each in upwards(dep)}
     found = tracked | {path.as_posix() for folder in folders for path in _dvc_files(folder)}
@@ -180,7 +180,7 @@ def _made_elsewhere(tracked: set[str], suspects: Iterable[str]) -> _Places | Non
             name = os.path.basename(file)
             if name == PIPELINE_FILE and file != PIPELINE_FILE:
                 other = Project(os.path.dirname(file))
-                places += _outs(other, other.stages())
+                places += _place_outs(other, other.stages())
             elif name.endswith(".dvc") and os.path.isfile(file):
                 content = YAML(typ="safe").load(files.read(file))
                 folder = Path(os.path.dirname(file), content.get("wdir") or ".")

@@ -15,7 +15,7 @@ from ruamel.yaml.error import YAMLError
 from notebook_pipeline import files
 from notebook_pipeline.notebook import packages
 from notebook_pipeline.notebook.document import Notebook, NotebookError, read, renewed
-from notebook_pipeline.project import yaml_edit
+from notebook_pipeline.project import lock, yaml_edit
 from notebook_pipeline.project.lock import LOCK_FILE
 from notebook_pipeline.project.project import Project, ProjectError, Stage
 
@@ -53,16 +53,15 @@ def renew(stage: Stage, notebook: Notebook, output: str, since: float, fix: bool
     except FileNotFoundError:
         return
     except (YAMLError, UnicodeDecodeError):
-        # Which of two records is right only a run can say.
-        yield f"{LOCK_FILE}: cannot be read, in a merge conflict perhaps: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
+        yield lock.UNREADABLE  # which of two records is right only a run can say
         return
-    deps = [(path, _recorded(entry, "deps", path)) for path in (notebook.path, *_locks(stage))]
-    out = _recorded(entry, "outs", output)
+    deps = [(path, _find_record(entry, "deps", path)) for path in (notebook.path, *_list_locks(stage))]
+    out = _find_record(entry, "outs", output)
     changed = [path for path, dep in deps if dep is None or _has_changed(path, dep, since)]
     if deps[0][1] is None or out is None or not changed:
         return
     try:
-        new = _current(notebook, output, out, changed)
+        new = _make_text(notebook, output, out, changed)
     except packages.LockError as error:
         yield str(error)
         return
@@ -72,20 +71,20 @@ def renew(stage: Stage, notebook: Notebook, output: str, since: float, fix: bool
     if not fix:
         yield f"{LOCK_FILE}: is behind {notebook.path}, {same}. Fix: pipeline check --fix"
     elif yaml_edit.child(out, "md5").value == files.md5(new) and all(dep for _, dep in deps):
-        _replace(text, [pair for path, dep in deps for pair in _changes(dep, Path(path).read_bytes())])
+        _replace(text, [pair for path, dep in deps for pair in _list_changes(dep, Path(path).read_bytes())])
         yield f"{LOCK_FILE}: renewed the record of {notebook.path}, {same}"
-    elif problem := _commit(stage, output, new, text):
+    elif problem := _record(stage, output, new, text):
         yield f"{LOCK_FILE}: DVC cannot record stage `{stage.name}`: {problem}. Fix: pipeline check --fix, later"
     else:
         yield f"{LOCK_FILE}: renewed the record of {notebook.path}, {same}"
 
 
-def _locks(stage: Stage) -> list[str]:
+def _list_locks(stage: Stage) -> list[str]:
     """uv.lock as the stage lists it; nothing if it does not."""
     return [dep for dep in stage.deps if Path(dep).as_posix() == packages.LOCK_FILE and Path(dep).exists()]
 
 
-def _recorded(entry, kind: str, path: str):
+def _find_record(entry, kind: str, path: str):
     """The node of a file among a stage's deps or outs in dvc.lock; None if it is not there."""
     for node in getattr(yaml_edit.child(entry, kind), "value", []):
         if (
@@ -107,9 +106,9 @@ def _has_changed(path: str, dep, since: float) -> bool:
     return files.md5(Path(path).read_bytes()) != yaml_edit.child(dep, "md5").value
 
 
-def _current(notebook: Notebook, output: str, out, changed: list[str]) -> str:
+def _make_text(notebook: Notebook, output: str, out, changed: list[str]) -> str:
     """The text that the code file is to have now."""
-    if changed == [notebook.path] and (text := _text(output, yaml_edit.child(out, "md5").value)):
+    if changed == [notebook.path] and (text := _read_text(output, yaml_edit.child(out, "md5").value)):
         return packages.split(text)[0] + notebook.code()  # uv.lock is as it was, so that nobody need read it
     return packages.header(notebook) + notebook.code()
 
@@ -122,9 +121,9 @@ def _is_same(recorded: str, new: str, output: str, everywhere: bool) -> bool:
     """
     if recorded == files.md5(new):
         return True
-    text = _text(output, recorded)
-    if text is None and everywhere and (repo := _repo()):
-        text = _text(repo.cache.local.oid_to_path(recorded), recorded)
+    text = _read_text(output, recorded)
+    if text is None and everywhere and (repo := _open_repo()):
+        text = _read_text(repo.cache.local.oid_to_path(recorded), recorded)
     if text is None:
         return False
     (old_packages, old), (own_packages, own) = packages.split(text), packages.split(new)
@@ -132,7 +131,7 @@ def _is_same(recorded: str, new: str, output: str, everywhere: bool) -> bool:
     return old_packages in ("", own_packages) and (old == own or renewed(old) == own)
 
 
-def _text(path: str, md5: str) -> str | None:
+def _read_text(path: str, md5: str) -> str | None:
     """The text of a file, if it has this hash."""
     try:
         text = files.read(path)
@@ -141,30 +140,30 @@ def _text(path: str, md5: str) -> str | None:
     return text if files.md5(text) == md5 else None
 
 
-def _commit(stage: Stage, output: str, new: str, text: str) -> str | None:
+def _record(stage: Stage, output: str, new: str, text: str) -> str | None:
     """Have DVC record the code file with this text, and that the stages that ran with the old one ran with the new one.
 
     The latter first: if it is stopped, the next call goes on. Returns what keeps DVC from it.
     """
     from dvc.exceptions import DvcException  # heavy, and seldom needed
 
-    old = _recorded(yaml_edit.node(text, ("stages", stage.name)), "outs", output)
+    old = _find_record(yaml_edit.node(text, ("stages", stage.name)), "outs", output)
     changes = []
     for _, entry in yaml_edit.node(text, ("stages",)).value:
-        dep = _recorded(entry, "deps", output)
+        dep = _find_record(entry, "deps", output)
         if dep and yaml_edit.child(dep, "md5").value == yaml_edit.child(old, "md5").value:
-            changes += _changes(dep, new.encode("utf-8", "backslashreplace"))
+            changes += _list_changes(dep, new.encode("utf-8", "backslashreplace"))
     _replace(text, changes)
     files.write(output, new)
     try:
-        _repo().commit(stage.name, force=True)
+        _open_repo().commit(stage.name, force=True)
     except DvcException as error:
         return " ".join(str(error).split())
     return None
 
 
 @functools.cache
-def _repo():
+def _open_repo():
     """The project as DVC sees it; None if it is none to DVC."""
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
@@ -175,7 +174,7 @@ def _repo():
         return None
 
 
-def _changes(node, content: bytes) -> list[tuple]:
+def _list_changes(node, content: bytes) -> list[tuple]:
     return [(yaml_edit.child(node, "md5"), files.md5(content)), (yaml_edit.child(node, "size"), str(len(content)))]
 
 

@@ -1,4 +1,4 @@
-"""What dvc.lock says of each stage's last run, and where that is no longer true although DVC or git see no change."""
+"""What dvc.lock records of each stage's last run, and if that is no longer true although DVC or git see no change."""
 
 import functools
 import json
@@ -18,7 +18,7 @@ LOCK_FILE = "dvc.lock"
 
 
 def read() -> dict[str, dict]:
-    """The record of each stage by its name, as it lies in the current folder; nothing where no stage has run.
+    """The record of each stage by its name, as it lies in the current folder; nothing if no stage has run.
 
     Raises:
         ProjectError: dvc.lock cannot be read.
@@ -28,12 +28,10 @@ def read() -> dict[str, dict]:
     except FileNotFoundError:
         return {}
     except UnicodeDecodeError:
-        raise ProjectError(_UNREADABLE) from None
+        raise ProjectError(UNREADABLE) from None
 
 
-_UNREADABLE = (
-    f"{LOCK_FILE}: cannot be read, in a merge conflict perhaps: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
-)
+UNREADABLE = f"{LOCK_FILE}: cannot be read, perhaps because of a merge conflict. Fix: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
 
 
 @functools.lru_cache(maxsize=2)
@@ -41,7 +39,7 @@ def _records(text: str) -> dict[str, dict]:
     try:
         return YAML(typ="safe", pure=True).load(text)["stages"]
     except (YAMLError, TypeError, LookupError):
-        raise ProjectError(_UNREADABLE) from None
+        raise ProjectError(UNREADABLE) from None
 
 
 # Values that DVC takes for equal
@@ -150,7 +148,7 @@ def _hashes(place: str, contents: dict[str, bytes]) -> set[str]:
 def overwritten(stages: Iterable[Stage], records: dict[str, dict]) -> Iterator[str]:
     """The results that lie here and are not those of their stage's last run.
 
-    It takes a second, and no hash of a large file that DVC has seen before: its own `dvc status` tells.
+    It takes a second, and no hash of a large file that DVC has seen before: its own `dvc status` reports it.
     """
     if not (names := [stage.name for stage in stages if stage.name in records]):
         return

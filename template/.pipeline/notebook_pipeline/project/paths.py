@@ -35,7 +35,7 @@ def by_folder(found: set[str], others: set[str], declared: Collection[str], whol
         found: what is to be named.
         others: what else is there.
         declared: what has an entry of its own already: DVC takes no folder around it.
-        whole: name a folder of results, where they are many and all that it holds; else one of inputs, where most of what
+        whole: name a folder of results, if they are many and all that it holds; else one of inputs, if most of what
             it holds was read.
     """
     if not found:

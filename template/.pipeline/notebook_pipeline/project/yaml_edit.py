@@ -13,7 +13,7 @@ class EditError(Exception):
 
 
 def node(text: str, keys: tuple):
-    """The node under a path of keys of mappings; None where there is none. Keys are compared as strings."""
+    """The node under a path of keys of mappings; None if there is none. Keys are compared as strings."""
     found = _composed(text)
     for key in keys:
         found = child(found, key)
@@ -26,12 +26,12 @@ def _composed(text: str):
 
 
 def child(parent, key: object):
-    """The value's node under a key of a mapping's node; None where there is none."""
+    """The value's node under a key of a mapping's node; None if there is none."""
     return next((value for name, value in _pairs(parent) if str(name.value) == str(key)), None)
 
 
 def line(text: str, keys: tuple) -> int | None:
-    """The line of a key, counted from 1; None where it is not there."""
+    """The line of a key, counted from 1; None if it does not exist."""
     parent = node(text, keys[:-1])
     return next((name.start_mark.line + 1 for name, _ in _pairs(parent) if str(name.value) == str(keys[-1])), None)
 
@@ -50,7 +50,7 @@ def with_key(text: str, keys: tuple[str, ...], value: object, comment: str = "")
     Args:
         keys: the path of the new key.
         value: anything that YAML 1.2 can say.
-        comment: stands behind the value, without `#`; left out where there is no line of its own for it.
+        comment: stands behind the value, without `#`; left out if there is no line of its own for it.
 
     Raises:
         EditError: there is no place for it, or the value would not be read back as it is.
@@ -75,7 +75,7 @@ def with_key(text: str, keys: tuple[str, ...], value: object, comment: str = "")
 
 
 def with_item(text: str, keys: tuple[str, ...], item: object) -> str:
-    """The text with one more item at the end of the sequence under `keys`, which is made where there is none.
+    """The text with one more item at the end of the sequence under `keys`, which is made if it does not exist.
 
     Raises:
         EditError: there is no place for it.
@@ -88,7 +88,7 @@ def with_item(text: str, keys: tuple[str, ...], item: object) -> str:
         item_line = f"{re.match(' *', text[start:])[0]}- {on_one_line([item])[1:-1]}\n"
         return _proven(text, _inserted(text, _line_end(text, start), item_line), keys, [item])
     if not isinstance(parent, SequenceNode):
-        raise EditError(f"`{'.'.join(keys)}` is no list")
+        raise EditError(f"`{'.'.join(keys)}` is not a list")
     if parent.flow_style:
         new = _into_one_line(text, parent, on_one_line([item])[1:-1])
     elif not parent.value:
@@ -154,7 +154,7 @@ def _with_pair(text: str, parent, keys: tuple[str, ...], value: object, comment:
         return _into_one_line(text, parent, on_one_line({keys[0]: value})[1:-1])
     first, last = parent.value[0][0].start_mark, parent.value[-1][0].start_mark
     lines = _lines(" " * first.column, _step(text), keys, value, comment)
-    # Sections stand apart where the last two do.
+    # Sections stand apart if the last two do.
     apart = re.search(r"\n[ \t]*\r?\n(#.*\n)*\Z", text[: last.index]) or first.index == last.index
     return _with_lines(text, parent, "\n" + lines if len(keys) > 1 and not first.column and apart else lines)
 
@@ -183,7 +183,7 @@ def _with_lines(text: str, parent, lines: str) -> str:
     last = parent
     while isinstance(last, MappingNode | SequenceNode) and last.value and not last.flow_style:
         key, last = last.value[-1] if isinstance(last, MappingNode) else (None, last.value[-1])
-    # A value that is not there is placed where the next token is.
+    # A value that does not exist is placed where the next token is.
     end = key.end_mark.index if key and _is_empty(last) else last.end_mark.index
     if isinstance(last, ScalarNode) and last.style in ("|", ">"):
         end = len(text[:end].rstrip())
