@@ -20,7 +20,7 @@ from test_packages import UV_LOCK
 from notebook_pipeline.check import command as check
 from notebook_pipeline.check import shell_line
 from notebook_pipeline.code import command as code
-from notebook_pipeline.notebook.document import NotebookError, _may_assign, bindings, parse
+from notebook_pipeline.notebook.document import NotebookError, parse
 from notebook_pipeline.project import lock as lock_file
 from notebook_pipeline.project.project import Project
 from notebook_pipeline.run import command as run
@@ -1411,24 +1411,6 @@ def test_what_arrives_is_what_really_arrives(bare):
         else:
             # A glob that matches nothing and a `~` stay as they are or not: that nobody can tell.
             assert not read or got != repr(value) or "may replace" in arrival.lost, (value, way)
-
-
-lines = st.sampled_from(
-    ["N = 1", "N == 1", "N: int", "N: int = 1", "f(N)", "f(N, x=1)", "x, N = 1, 2", "(x,\n N) = 1, 2", "for N in x: pass", "N += 1",
-     "N <<= 1", "import N.a", "from a import (\n  b as N,\n)", "with a as (\n  N):\n  pass", "if (N := 2): pass", "del N",
-     "def N(): pass", "class N: pass", "def f():\n  global N\n  N = 2", "try: pass\nexcept E as N: pass", "x = N", "d[N] = 1",
-     "N.x = 1", "N[0] = 1", "lambda N: N", "[N for N in x]", "N, x[\n0\n] = 1, 2", "a, \\\n  N = 1, 2", "N, \\\n  a = 1, 2",
-     "%%capture N", "%time N = 1", "%prun f(N := 1)", "[N := y for y in x]", "def f(a=(N := 1)): pass", "@(N := f)\nclass A: pass",
-     "with (a as\n  N):\n  pass", "  N = 1", "match x:\n  case [a, N]: pass", "match x:\n  case {\n 'a': N}: pass", "x = [\n  N for N in x\n]", "%time N = 1", "N = !ls"]
-)  # fmt: skip
-
-
-@given(st.lists(lines, max_size=3))
-def test_the_quick_test_for_assignments_misses_none(parts):
-    source = "\n".join(parts)
-    cell = parse(notebook("N = 0", source), "x.ipynb").cells[1]
-    assigned = cell.tree is not None and any(name == "N" and stored for name, _, stored in bindings(cell.tree))
-    assert _may_assign({"N"})(source) or not assigned
 
 
 BROKEN = {

@@ -91,7 +91,7 @@ def test_a_record_without_packages_is_renewed_and_an_upgrade_is_not(old):
 
 def test_a_renewal_that_was_stopped_goes_on(old):
     stopped = (
-        "import sys\nfrom unittest import mock\nfrom dvc.exceptions import DvcException\nfrom pipeline import check\n"
+        "import sys\nfrom unittest import mock\nfrom dvc.exceptions import DvcException\nfrom notebook_pipeline.check import command as check\n"
         "with mock.patch('dvc.repo.Repo.commit', side_effect=DvcException('busy')):\n    check.main(['--fix'])\n"
     )
     said = old.run("python", "-c", stopped).stdout
