@@ -61,8 +61,8 @@ ON_WINDOWS = pytest.mark.skipif(os.name == "nt", reason="no such names on Window
 def test_a_shell_and_the_stage_read_the_command_alike(name):
     paths = (f"notebooks/{name}.ipynb", f"outputs/{name}.ipynb")
     line = command("run", *paths)
-    said = subprocess.run(["sh", "-c", line.replace("python", "printf '%s\\n' ", 1)], capture_output=True, text=True)
-    assert said.stdout.splitlines() == ["-m", "notebook_pipeline", "run", *paths]
+    said = subprocess.run(["sh", "-c", line.replace("pipeline", "printf '%s\\n'", 1)], capture_output=True, text=True)
+    assert said.stdout.splitlines() == ["run", *paths]
     assert Stage("x", (line,)).calls("run") == paths
 
 

@@ -1,4 +1,4 @@
-"""The comparable text of a cell: the same for two that do the same, and on each Python."""
+"""The comparable text of a cell: equal for two cells that do the same, and equal on every Python."""
 
 import ast
 import itertools
@@ -22,15 +22,15 @@ _OLDEST = (3, 11)
 
 
 def canonical(source: str) -> str:
-    """The comparable text of one cell's source: equal for two that do the same, and the same on each Python.
+    """Make the comparable text of one cell's source: equal for two that do the same, and equal on every Python.
 
-    Without what a formatter may change: layout, comments, quotes, the order of imports. What is not Python stands as it is.
+    Without what a formatter may change: layout, comments, quotes, the order of imports. Other languages stay as they are.
     """
     return comparable(source, has_parameters=False)
 
 
 def renewed(text: str) -> str:
-    """The text of `Notebook.code` that an earlier version of this module wrote, as this one writes it."""
+    """Rewrite a text of `Notebook.code` by an earlier version of this module as this version writes it."""
     head, *cells = re.split(f"^{CELL}", text, flags=re.MULTILINE)
     made = []
     for cell in cells:
@@ -41,7 +41,7 @@ def renewed(text: str) -> str:
 
 @recurse_deeply()
 def comparable(source: str, has_parameters: bool) -> str:
-    """See `canonical`; of parameters it has the names alone, because their values come from params.yaml."""
+    """Do as `canonical`, but keep only the names of parameters, because their values come from params.yaml."""
     # JSON may hold half a surrogate pair, which a file cannot.
     source = source.replace("\r\n", "\n").encode("utf-8", "backslashreplace").decode()
     magic, _, body = source.strip().partition("\n")
@@ -66,7 +66,7 @@ def comparable(source: str, has_parameters: bool) -> str:
 
 
 def _is_quiet(source: str, text: str, tree: ast.Module) -> bool:
-    """Whether a closing semicolon hides the value of the cell's last line in IPython: it changes what the run shows."""
+    """Tell whether a closing semicolon hides the last value of the cell in IPython, which changes the outputs."""
     if not tree.body:
         return False
     last = tree.body[-1]
@@ -75,7 +75,7 @@ def _is_quiet(source: str, text: str, tree: ast.Module) -> bool:
 
 
 class _Canonical(ast.NodeTransformer):
-    """Makes equal what a formatter may change in a tree, and what `ast.unparse` writes differently by Python's version.
+    """Undo what a formatter may change in a tree, and what `ast.unparse` writes differently by Python's version.
 
     `ast.unparse` writes a name as it is, so text that is made here becomes a name.
     """
@@ -119,7 +119,7 @@ class _Canonical(ast.NodeTransformer):
         return self.generic_visit(node)
 
     def _f_string(self, node: ast.JoinedStr) -> str:
-        """The text between the quotes; not as Python wants it, but different for different strings."""
+        """Write the text between the quotes: not valid Python, but different for different strings."""
         parts = []
         for part in node.values:
             if isinstance(part, ast.Constant):
@@ -142,7 +142,7 @@ def _with_names(statement: ast.stmt, names: list[ast.alias]) -> ast.stmt:
 
 
 def _docstring(text: str) -> str:
-    """A docstring without what a formatter changes in it: its indentation, and blank space at the ends of lines."""
+    """Write a docstring without what a formatter changes: its indentation, and blank space at line ends."""
     first, *others = (line.rstrip() for line in text.expandtabs().strip().split("\n"))
     margin = min((len(line) - len(line.lstrip()) for line in others if line), default=0)
     lines = [first, *(line[margin:] for line in others)]
@@ -150,9 +150,9 @@ def _docstring(text: str) -> str:
 
 
 def _with_sorted_imports(statements: list[ast.stmt]) -> list[ast.stmt]:
-    """The statements with each block of imports sorted, one name a line: isort sorts, splits and merges them.
+    """Sort each block of imports, one name a line, because isort sorts, splits and merges them.
 
-    Where two bring one name, or one brings names that are not known (`*`), their order counts.
+    The order counts if two imports define the same name, or if one defines unknown names (`*`).
     """
     done = []
     for is_import, group in itertools.groupby(statements, lambda each: isinstance(each, ast.Import | ast.ImportFrom)):
@@ -167,7 +167,7 @@ def _with_sorted_imports(statements: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _sorted_imports(imports: list[ast.stmt]) -> list[ast.stmt]:
-    """Imports of one name each: sorted, each once; below them, in their order, those whose name has two meanings."""
+    """Sort imports of one name each and drop repetitions; names with two meanings follow in their own order."""
     named, meanings = [], {}
     for each in imports:
         alias, text = each.names[0], ast.unparse(each)
@@ -180,7 +180,7 @@ def _sorted_imports(imports: list[ast.stmt]) -> list[ast.stmt]:
 
 
 def _readable_everywhere(source: str) -> tuple[str, dict[str, str]]:
-    """A source in which names stand for what some Python cannot parse, or parses in its own way; and their texts.
+    """Replace what some Python cannot parse, or parses in its own way, by names; return their texts, too.
 
     IPython's syntax becomes calls, the expressions of an f-string become names, and so do `f[T]` in `def f[T]():` and
     `type X` in `type X = int`.

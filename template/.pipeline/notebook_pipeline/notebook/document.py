@@ -27,7 +27,7 @@ from .parameters import (
     key_of,
     read_parameter,
 )
-from .syntax import UNREADABLE, parse_python
+from .syntax import UNREADABLE, parse_python, replaced
 
 # What the verbs import from here, whichever module has it.
 __all__ = [
@@ -43,12 +43,12 @@ PARAMETERS_TAG = "parameters"
 INJECTED_TAG = "injected-parameters"
 
 
-# nbclient's tag for a cell that it passes over (`NotebookClient.skip_cells_with_tag`).
+# nbclient's tag for a cell that it skips (`NotebookClient.skip_cells_with_tag`).
 SKIPPED_TAG = "skip-execution"
 
 
 class NotebookError(Exception):
-    """A file that cannot be used as a notebook, or a cell that cannot be read; one line: file, place, cure."""
+    """A file that cannot be used as a notebook, or a cell that cannot be read; one line: place, problem, fix."""
 
 
 @dataclass(frozen=True)
@@ -66,13 +66,13 @@ class Cell:
     def python(self) -> tuple[str, ast.Module | None]:
         """The source as plain Python, one line for one line, its IPython syntax (`%magic`, `!shell`) as calls; and its tree.
 
-        What cannot be read as Python even so comes back as it is, without a tree.
+        What is still not Python comes back unchanged, without a tree.
         """
         return read_python(self.source)
 
     @property
     def tree(self) -> ast.Module | None:
-        """The syntax tree of the cell; None where it is not Python."""
+        """The syntax tree of the cell; None if it is not Python."""
         return self.python[1]
 
 
@@ -96,7 +96,7 @@ class Notebook:
 
     @property
     def language(self) -> str:
-        """The kernel's language in lower case; `python` where the notebook does not say."""
+        """The kernel's language in lower case; `python` if the notebook does not say."""
         metadata = _mapping(self.document.get("metadata"))
         language = _mapping(metadata.get("kernelspec")).get("language") or _mapping(metadata.get("language_info")).get(
             "name"
@@ -105,7 +105,7 @@ class Notebook:
 
     @cached_property
     def parameters_cell(self) -> Cell | None:
-        """The code cell tagged `parameters`; None where there is not exactly one."""
+        """The code cell tagged `parameters`; None unless there is exactly one."""
         tagged = [cell for cell in self.cells if PARAMETERS_TAG in cell.tags and cell.type == "code"]
         return tagged[0] if len(tagged) == 1 else None
 
@@ -126,55 +126,54 @@ class Notebook:
         return f"{self.path}: cell {cell.number}" + (f", line {line}" if line else "")
 
     def problems(self, scratch: bool = False) -> Iterator[str]:
-        """What keeps Papermill from overriding the parameters of this notebook; one line each, with the cure.
+        """Find what prevents Papermill from overriding the parameters of this notebook; one line each, with the fix.
 
         A scratch notebook, which no stage runs, may do without parameters.
         """
         if self.language not in ("python", "ipython"):
-            yield f"{self.path}: is a notebook in {self.language}: only Python notebooks can be run here"
+            yield f"{self.path}: its language is {self.language}. Fix: use a Python notebook"
             return
-        tagged = [cell for cell in self.cells if PARAMETERS_TAG in cell.tags]
-        misspelt = [(cell, tag) for cell in self.cells for tag in cell.tags if _is_near_miss(tag)]
+        tagged, misspelt = [cell for cell in self.cells if PARAMETERS_TAG in cell.tags], self._misspelt_tags()
         for cell, tag in misspelt:
-            if tagged or cell.type != "code" or len(misspelt) > 1:
-                yield (
-                    f"{self.place(cell)}: its tag `{tag}` means nothing to Papermill: take it off"
-                    + (
-                        ""
-                        if tagged
-                        else f", or put `{PARAMETERS_TAG}` on the one code cell that assigns the parameters"
-                    )
-                )
+            if self.misspelt_tag():
+                fix = f"rename it to `{PARAMETERS_TAG}`"
+            elif tagged:
+                fix = "remove it"
             else:
-                yield f"{self.place(cell)}: its tag `{tag}` must read `{PARAMETERS_TAG}`"
+                fix = f"remove it, or tag only the code cell that assigns the parameters, with `{PARAMETERS_TAG}`"
+            yield f"{self.place(cell)}: Papermill ignores the tag `{tag}`. Fix: {fix}"
         for cell in tagged:
             if cell.type != "code":
-                yield f"{self.place(cell)}: the tag `{PARAMETERS_TAG}` is on a {cell.type} cell: move it to the code cell"
+                yield f"{self.place(cell)}: the tag `{PARAMETERS_TAG}` is on a {cell.type} cell. Fix: move it to a code cell"
         code = [cell for cell in tagged if cell.type == "code"]
         if len(code) > 1:
             numbers = " and ".join(str(cell.number) for cell in code)
             yield (
-                f"{self.path}: cells {numbers} are both tagged `{PARAMETERS_TAG}`: "
-                "the later one would undo params.yaml; keep the tag on one"
+                f"{self.path}: cells {numbers} are tagged `{PARAMETERS_TAG}`, so that the last one overrides params.yaml. "
+                "Fix: keep the tag on one"
             )
         elif not tagged and not misspelt and not scratch:
             yield (
-                f"{self.path}: no cell is tagged `{PARAMETERS_TAG}`: tag the cell that assigns the parameters "
-                "(a new, empty one where there are none)"
+                f"{self.path}: no cell is tagged `{PARAMETERS_TAG}`. Fix: tag the cell that assigns the parameters, "
+                "or a new, empty one if there are none"
             )
         elif code and code[0].tree is None:
-            yield f"{self.place(code[0], _syntax_error_line(code[0]))}: the parameters cell is not valid Python: mend it"
+            place = self.place(code[0], _syntax_error_line(code[0]))
+            yield f"{place}: the parameters cell is not valid Python. Fix: correct the syntax"
 
     def misspelt_tag(self) -> tuple[Cell, str] | None:
-        """The one cell that is meant to be the parameters cell, and how its tag is spelt; None where that is not clear."""
-        misspelt = [(cell, tag) for cell in self.cells for tag in cell.tags if _is_near_miss(tag)]
+        """Find the one cell that is meant to be the parameters cell, and its misspelt tag; None if that is not clear."""
+        misspelt = self._misspelt_tags()
         exact = any(PARAMETERS_TAG in cell.tags for cell in self.cells)
         return misspelt[0] if len(misspelt) == 1 and misspelt[0][0].type == "code" and not exact else None
 
-    def drift(self) -> Iterator[str]:
-        """Where the notebook would use another value than the one it is given; one line each, with the cure.
+    def _misspelt_tags(self) -> list[tuple[Cell, str]]:
+        return [(cell, tag) for cell in self.cells for tag in cell.tags if _is_near_miss(tag)]
 
-        For a notebook without `problems`.
+    def drift(self) -> Iterator[str]:
+        """Find code that uses another value than the one that params.yaml gives; one line each, with the fix.
+
+        Call it for a notebook without `problems` only.
         """
         names = {parameter.name for parameter in self.parameters}
         yield from self._drift_in_parameters_cell(names)
@@ -186,28 +185,28 @@ class Notebook:
             source = as_python_reads(cell.source)
             if not any(name in source for name in names) or cell.tree is None:
                 continue
-            seen = set()
-            for name, line, stored in bindings(cell.tree):
-                if name not in names or (name, stored) in seen:
+            wanted = {(name, not above) for name in names}
+            for name, line, stored in bindings(cell.tree, wanted.copy()):
+                if (name, stored) not in wanted:
                     continue
-                seen.add((name, stored))
-                if above and not stored:
+                wanted.remove((name, stored))
+                if above:
                     yield (
                         f"{self.place(cell, line)}: uses the parameter `{name}` above the parameters cell "
-                        f"(cell {self.parameters_cell.number}): move one of the two cells"
+                        f"(cell {self.parameters_cell.number}). Fix: move one of the two cells"
                     )
-                elif stored and not above:
+                else:
                     yield (
                         f"{self.place(cell, line)}: assigns the parameter `{name}` again, so that params.yaml is ignored "
-                        "from here on: use another name"
+                        "from here on. Fix: use another name"
                     )
 
     def unused(self) -> Iterator[str]:
-        """Parameters that no cell mentions: harmless, and most likely a mistake."""
+        """Find parameters that no cell mentions: harmless, but most likely a mistake."""
         text = "\n".join(cell.source for cell in self.cells if cell.type == "code" and cell is not self.parameters_cell)
         text = as_python_reads(text)
         for parameter in self.parameters:
-            # A name may end in a mark, as in `x̂`, which `\b` takes for the end of a word.
+            # `\b` would end a word before a combining mark, as in `x̂`.
             if not re.search(rf"(?<!\w){re.escape(parameter.name)}(?!\w)", text):
                 yield f"{self.place(self.parameters_cell, parameter.line)}: no cell uses the parameter `{parameter.name}`"
 
@@ -218,32 +217,32 @@ class Notebook:
             if parameter is None:
                 # A title of the cell as a string, or `...`, does nothing.
                 if not (isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)):
-                    yield f"{place}: only `name = literal` belongs into the parameters cell: move this to a cell below"
+                    yield f"{place}: only `name = literal` belongs in the parameters cell. Fix: move this to a cell below"
                 continue
             if parameter.name in lines:
-                yield f"{place}: `{parameter.name}` was assigned in line {lines[parameter.name]} already: keep one of the two"
+                yield f"{place}: `{parameter.name}` is already assigned in line {lines[parameter.name]}. Fix: keep one of the two"
             lines.setdefault(parameter.name, statement.lineno)
             used = [name for name, _, stored in bindings(ast.Module([statement], [])) if not stored and name in names]
             if parameter.default is NOT_LITERAL and used:
                 yield (
-                    f"{place}: `{parameter.name}` is derived from the parameter `{used[0]}`, and would not follow it: "
-                    "move this line to a cell below"
+                    f"{place}: `{parameter.name}` is computed from the parameter `{used[0]}` and would not follow it. "
+                    "Fix: move this line to a cell below"
                 )
             elif parameter.default is not NOT_LITERAL and not in_yaml(parameter.default):
                 what = next(find_not_in_yaml(parameter.default))
-                verb = "is" if what is parameter.default else "holds"
+                verb = "is" if what is parameter.default else "contains"
                 yield (
-                    f"{place}: `{parameter.name}` {verb} a {type(what).__name__}, which params.yaml cannot say: "
-                    "write a list or a string"
+                    f"{place}: `{parameter.name}` {verb} a {type(what).__name__}, which params.yaml cannot hold. "
+                    "Fix: write a list or a string"
                 )
             elif parameter.default is NOT_LITERAL and parameter.source:
                 yield (
-                    f"{place}: `{parameter.name}` is not a literal, so params.yaml cannot say it: "
-                    "write a number, string, list or mapping, or move this line to a cell below"
+                    f"{place}: `{parameter.name}` is not a literal, so params.yaml cannot hold it. "
+                    "Fix: write a number, string, list or mapping, or move this line to a cell below"
                 )
 
     def code(self) -> str:
-        """The code that a run executes, as one Python file; equal for two notebooks that do the same.
+        """Make one Python file of the code that a run executes; equal for two notebooks that do the same.
 
         Without outputs, metadata, markdown and what `canonical` leaves out, so that neither an editor nor a formatter
         nor another Python makes a stage stale. The parameters cell is reduced to its names: their values come from
@@ -252,7 +251,7 @@ class Notebook:
         return "\n".join(text for _, text in self._code_by_cell())
 
     def cell_of_code(self, line: int) -> Cell:
-        """The cell that a line of `code` is of, counted from 0."""
+        """Find the cell of a line of `code`, counted from 0."""
         cells = [cell for cell, text in self._code_by_cell() for _ in text.split("\n")]
         return cells[line]
 
@@ -264,26 +263,28 @@ class Notebook:
 
 
 def read(path: str | Path) -> Notebook:
-    """Reads a notebook file.
+    """Read a notebook file.
 
     Raises:
-        NotebookError: the file is not there or is no notebook of format 4.
+        NotebookError: the file does not exist or is not a notebook of format 4.
     """
     name = Path(path).as_posix()
     try:
         text = Path(path).read_bytes().decode("utf-8").removeprefix("\ufeff")
     except FileNotFoundError:
-        raise NotebookError(f"{name}: there is no such file") from None
+        raise NotebookError(f"{name}: does not exist. Fix: correct the path") from None
     except UnicodeDecodeError:
-        raise NotebookError(f"{name}: is not a notebook: it is not UTF-8 text") from None
+        raise NotebookError(
+            f"{name}: not a valid notebook (not UTF-8 text). Fix: restore its last version, from git: `git checkout HEAD -- {name}`"
+        ) from None
     return parse(text, name)
 
 
 def parse(text: str, name: str) -> Notebook:
-    """Reads a notebook from the text of its file; `name` is what messages call it.
+    """Read a notebook from the text of its file; `name` is what messages call it.
 
     Raises:
-        NotebookError: the text is no notebook of format 4.
+        NotebookError: the text is not a notebook of format 4.
     """
     try:
         document = json.loads(text)
@@ -292,46 +293,40 @@ def parse(text: str, name: str) -> Notebook:
         if conflict:
             line = text.count("\n", 0, conflict.start()) + 1
             raise NotebookError(
-                f"{name}:{line}: holds a merge conflict: take one side with `git checkout --merge -- {name}` "
+                f"{name}:{line}: contains a merge conflict. Fix: `git checkout --merge -- {name}` "
                 f"and then `git checkout --ours -- {name}` (or `--theirs`)"
             ) from None
         line = getattr(error, "lineno", None)
         place = f"{name}:{line}" if line else name
         raise NotebookError(
-            f"{place}: is not a notebook (broken JSON): go back to its last version; from git: `git checkout HEAD -- {name}`"
+            f"{place}: not a valid notebook (broken JSON). Fix: restore its last version, from git: `git checkout HEAD -- {name}`"
         ) from None
     if not isinstance(document, dict) or "nbformat" not in document:
-        raise NotebookError(f"{name}: is not a notebook: it is JSON of another kind")
+        raise NotebookError(f"{name}: not a valid notebook (JSON of another kind). Fix: use a file that Jupyter wrote")
     if document["nbformat"] != 4:
         quoted = f'"{name}"' if " " in name else name
         raise NotebookError(
-            f"{name}: is a notebook of format {document['nbformat']}, not 4: "
-            f"convert it with `uvx --from nbconvert jupyter-nbconvert --to notebook --inplace {quoted}`"
+            f"{name}: its notebook format is {document['nbformat']}, not 4. "
+            f"Fix: `uvx --from nbconvert jupyter-nbconvert --to notebook --inplace {quoted}`"
         )
     cells = document.get("cells")
     if not isinstance(cells, list) or not all(isinstance(cell, dict) and _text(cell) is not None for cell in cells):
-        raise NotebookError(f"{name}: is not a valid notebook: its `cells` are no list of cells")
+        raise NotebookError(
+            f"{name}: not a valid notebook (its `cells` are not a list of cells). Fix: use a file that Jupyter wrote"
+        )
     for cell in cells:
         cell.pop("outputs", None)
     return Notebook(name, document)
 
 
-def replaced(source: str, node: ast.AST, text: str) -> str:
-    """A cell's source with other text in the place of a node of its tree."""
-    lines = source.encode().split(b"\n")  # `ast` counts columns in bytes
-    start = sum(len(line) + 1 for line in lines[: node.lineno - 1]) + node.col_offset
-    end = sum(len(line) + 1 for line in lines[: node.end_lineno - 1]) + node.end_col_offset
-    return (source.encode()[:start] + text.encode() + source.encode()[end:]).decode()
-
-
 def stands_in_source(cell: Cell, node: ast.expr) -> bool:
-    """Whether the lines of a node are plain Python, so that its place in the tree is its place in the source."""
+    """Tell whether the lines of a node are plain Python, so that its place in the tree is its place in the source."""
     rows = slice(node.lineno - 1, node.end_lineno)
     return cell.python[0].split("\n")[rows] == cell.source.split("\n")[rows]
 
 
 def with_tag_corrected(text: str, notebook: Notebook) -> str:
-    """The notebook's text with its misspelt tag (see Notebook.misspelt_tag) mended, every other character as it was."""
+    """Correct the misspelt tag (see Notebook.misspelt_tag) in the notebook's text, and change nothing else."""
     cell, tag = notebook.misspelt_tag()
     index = list(cell.tags).index(tag)
     start, end = _span(text, ("cells", cell.number - 1, "metadata", "tags", index))
@@ -339,7 +334,7 @@ def with_tag_corrected(text: str, notebook: Notebook) -> str:
 
 
 def _span(text: str, path: tuple) -> tuple[int, int]:
-    """Where the value under a path of keys and indexes stands in a JSON text: start and end."""
+    """Find start and end of the value under a path of keys and indexes in a JSON text."""
     decoder, space = json.JSONDecoder(), re.compile(r"[ \t\r\n]*")
 
     def skip(at: int) -> int:
@@ -362,7 +357,7 @@ def _span(text: str, path: tuple) -> tuple[int, int]:
 
 
 def _is_near_miss(tag: str) -> bool:
-    """`Parameters`, `parameter`, `params`: Papermill knows the one spelling, and would pass over the cell."""
+    """`Parameters`, `parameter`, `params`: Papermill knows only one spelling, and ignores these."""
     return tag != PARAMETERS_TAG and tag.strip().lower() in ("parameters", "parameter", "params", "param")
 
 
@@ -381,7 +376,7 @@ def _mapping(value: object) -> dict:
 
 
 def _text(cell: dict) -> str | None:
-    """A cell's source, which the format allows as one string or as a list of lines; None where it is neither."""
+    """A cell's source, which the format allows as one string or as a list of lines; None if it is neither."""
     source = cell.get("source", "")
     if isinstance(source, list) and all(isinstance(line, str) for line in source):
         return "".join(source)

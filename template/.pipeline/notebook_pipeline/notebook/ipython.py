@@ -15,7 +15,7 @@ FORMATTED_CELL_MAGIC = re.compile(r"%%(debug|ipytest|pypy|python3?|timeit)\b")
 
 
 def read_python(source: str) -> tuple[str, ast.Module | None]:
-    """Replaces IPython's own syntax by the calls that it stands for, so that `ast` can read the cell.
+    """Replace IPython's own syntax by the calls that it stands for, so that `ast` can read the cell.
 
     Only a line that begins a statement is taken for IPython's, so a `%` or `!` within a string or an expression stays. The
     calls are those of IPython.core.inputtransformer2.
@@ -33,13 +33,13 @@ def read_python(source: str) -> tuple[str, ast.Module | None]:
 
 
 def remove_indentation(source: str) -> str:
-    """A part of a function that was pasted: IPython takes the indentation off."""
+    """Remove the indentation of a pasted part of a function, as IPython does."""
     indent = re.match(r"(?:[ \t]*\n)*([ \t]+)\S", source)
     return re.sub(f"^{indent[1]}", "", source, flags=re.MULTILINE) if indent else source
 
 
 def replace_parts(source: str, edits: list[tuple[int, int, str]]) -> str:
-    """A text with others in the place of parts of it."""
+    """Replace parts of a text, each given with its start, its end and the new text."""
     for start, end, text in sorted(edits, reverse=True):
         source = source[:start] + text + source[end:]
     return source
@@ -55,7 +55,7 @@ _HELP = re.compile(r"""\?.*|[^#'"]+\?""")
 
 
 def _ipython_call(line: str) -> str | None:
-    """The call that a line of IPython syntax stands for; None where the line is not of that kind."""
+    """Make the call that a line of IPython syntax stands for; None if it is not such a line."""
     indent, text = line[: len(line) - len(line.lstrip())], line.strip()
     if text.startswith("!"):
         return f"{indent}get_ipython().system({text[1:].lstrip('!')!r})"
@@ -91,13 +91,13 @@ _STEP = re.compile(
 
 
 class Scan:
-    """Where in a cell's source stands what `ast` reads on some Pythons only. It reads all of it alike on each Python.
+    """The places in a cell's source that `ast` can read on some Pythons only, found alike on every Python.
 
     Attributes:
         magics: lines of IPython's syntax, each with start, end, and the call that it stands for.
         fields: the expressions in f-strings, but not those in them; start and end, as of all that follows.
         names: names with type parameters, and `type X`.
-        templates: where the `t` of a template string is, and where its text begins.
+        templates: the places of the `t` of a template string and of the start of its text.
         exceptions: those that `except A, B:` names.
     """
 
@@ -107,7 +107,7 @@ class Scan:
         self._pass_code(self._pass_magics(0), is_field=False)
 
     def _pass_code(self, at: int, is_field: bool) -> int:
-        """To the end; of a field to where its expression ends."""
+        """Go to the end of the source, or of a field's expression."""
         depth = 0
         while step := _STEP.search(self.source, at):
             at, token = step.end(), step[0]
@@ -128,7 +128,7 @@ class Scan:
         return len(self.source)
 
     def _pass_magics(self, at: int) -> int:
-        """Over lines of IPython's syntax at the begin of a statement; IPython joins those that end in a backslash."""
+        """Skip lines of IPython's syntax at the start of a statement; a backslash at the end continues a line."""
         while line := _LOGICAL_LINE.match(self.source, at):
             call = _ipython_call(line[0].replace("\\\n", " ").rstrip("\\"))
             if call is None:
@@ -154,7 +154,7 @@ class Scan:
         return at
 
     def _pass_field(self, at: int, is_inner: bool) -> int:
-        """Over `x!r:>{width}}`."""
+        """Skip `x!r:>{width}}`."""
         end = self._pass_code(at, is_field=True)
         if not is_inner:
             self.fields.append((at, end))

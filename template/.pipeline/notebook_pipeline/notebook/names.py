@@ -4,19 +4,23 @@ import ast
 import contextlib
 import copy
 import symtable
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 
 from .syntax import UNREADABLE, parse_python, recurse_deeply
 
 
-def bindings(tree: ast.AST) -> Iterator[tuple[str, int, bool]]:
+def bindings(tree: ast.AST, wanted: Set[tuple[str, bool]] | None = None) -> Iterator[tuple[str, int, bool]]:
     """Find each name of the notebook that a cell uses or binds: name, line, and whether it is bound.
 
     A name counts once a statement at top level. What a function, a class or a comprehension has for itself is left out.
+
+    Args:
+        wanted: names, each with whether it is bound, that the caller looks for: to leave out other statements saves time.
     """
     for statement in tree.body if isinstance(tree, ast.Module) else [tree]:
         lines = _find_lines(statement)
-        found = [(name, lines.get((name, stored), statement.lineno), stored) for name, stored in _resolve(statement)]
+        names = _resolve(statement) if wanted is None or wanted & lines.keys() else ()
+        found = [(name, lines.get((name, stored), statement.lineno), stored) for name, stored in names]
         for node in ast.walk(statement):
             match node:
                 case ast.Call(
@@ -33,7 +37,7 @@ def all_names(tree: ast.AST) -> set[str]:
 
 
 def _resolve(tree: ast.AST) -> set[tuple[str, bool]]:
-    """The names of the notebook that a tree uses and binds, each with whether it is bound."""
+    """Find the names of the notebook that a tree uses and binds, each with whether it is bound."""
     found, (top, *inner) = set(), _tables(tree) or [None]
     for table in (top, *inner) if top else ():
         for symbol in table.get_symbols():
@@ -45,7 +49,7 @@ def _resolve(tree: ast.AST) -> set[tuple[str, bool]]:
 
 
 def _tables(tree: ast.AST) -> list[symtable.SymbolTable]:
-    """The symbol table of a tree and all tables in it; none of code that Python refuses to compile."""
+    """Make the symbol table of a tree and all tables in it; none for code that Python rejects."""
     with contextlib.suppress(*UNREADABLE), recurse_deeply():
         text = ast.unparse(_NamesAlone().visit(copy.deepcopy(tree)))  # symtable reads text, not trees
         tables = [symtable.symtable(text, "cell", "exec")]
@@ -56,7 +60,7 @@ def _tables(tree: ast.AST) -> list[symtable.SymbolTable]:
 
 
 def _find_lines(tree: ast.AST) -> dict[tuple[str, bool], int]:
-    """The line of each name: symtable does not tell it. Of several lines, the least nested one counts."""
+    """Find the line of each name, which symtable does not know. Of several lines, the least nested one counts."""
     lines = {}
     for node in ast.walk(tree):
         if isinstance(node, ast.Name):
@@ -68,7 +72,7 @@ def _find_lines(tree: ast.AST) -> dict[tuple[str, bool], int]:
 
 
 def _names_of_magic(magic: str, text: str) -> set[tuple[str, bool]]:
-    """Those of the code that `%time CODE` runs in the notebook, and of `%%capture NAME`."""
+    """Find the names in the code that `%time CODE` runs in the notebook, and in `%%capture NAME`."""
     if magic in ("time", "prun"):
         with contextlib.suppress(*UNREADABLE):
             return _resolve(parse_python(text))
@@ -76,7 +80,7 @@ def _names_of_magic(magic: str, text: str) -> set[tuple[str, bool]]:
 
 
 class _NamesAlone(ast.NodeTransformer):
-    """Keeps what tells where a name belongs, and makes of the rest what symtable treats alike on each Python."""
+    """Keep what decides where a name belongs, in a form that symtable treats alike on every Python."""
 
     def visit_Constant(self, node: ast.Constant) -> ast.Constant:
         return ast.Constant(0)  # half a surrogate pair has no UTF-8
@@ -87,7 +91,7 @@ class _NamesAlone(ast.NodeTransformer):
         return ast.Tuple([each.value for each in values], ast.Load())
 
     def visit_AnnAssign(self, node: ast.AnnAssign) -> ast.stmt:
-        """`name: type` assigns nothing; symtable says that it does."""
+        """`name: type` assigns nothing, but symtable counts it as an assignment."""
         self.generic_visit(node)
         return node if node.value else ast.Expr(node.annotation)
 

@@ -15,12 +15,12 @@ NOT_LITERAL = object()
 
 
 def as_python_reads(text: object) -> str:
-    """Text with its names as Python compares them: `µ` of the keyboard is `μ`, whose code is another, and `ö` has one code."""
+    """Write text with its names as Python compares them: `µ` of the keyboard is `μ`, whose code is another, and `ö` has one code."""
     return unicodedata.normalize("NFKC", str(text))
 
 
 def key_of(name: object) -> str:
-    """What names of parameters and keys of params.yaml are compared by: as Python reads them, and without case."""
+    """Make the form in which names of parameters and keys of params.yaml are compared: as Python reads them, without case."""
     return as_python_reads(name).lower()
 
 
@@ -37,7 +37,7 @@ class Parameter:
     source: str
     """The right-hand side; empty for a bare `name: type`."""
     comment: str = ""
-    """The comment behind it, without `#`; where there is none, the lines of comment just above it, as one."""
+    """The comment behind it, without `#`; if there is none, the comment lines just above it, joined."""
     section: str = ""
     """The heading that it stands under: a comment of one or two words on a line of its own, as in `# train`."""
 
@@ -48,7 +48,7 @@ class Parameter:
 
 
 def read_parameter(statement: ast.stmt) -> Parameter | None:
-    """The parameter that a statement of the parameters cell defines: `name = ...` or `name: type = ...`."""
+    """Read the parameter that a statement of the parameters cell defines: `name = ...` or `name: type = ...`."""
     match statement:
         case ast.Assign(targets=[ast.Name(id=name)], value=value):
             annotation = None
@@ -66,12 +66,12 @@ def read_parameter(statement: ast.stmt) -> Parameter | None:
 
 
 def in_yaml(default: object) -> bool:
-    """Whether params.yaml can say a literal."""
+    """Tell whether params.yaml can hold a literal."""
     return not any(True for _ in find_not_in_yaml(default))
 
 
 def find_not_in_yaml(default: object) -> Iterator[object]:
-    """What in a literal params.yaml cannot say: a tuple, a set or bytes would come back as something else."""
+    """Find what in a literal params.yaml cannot hold: a tuple, a set or bytes would come back as something else."""
     if isinstance(default, list | dict):
         for inner in default if isinstance(default, list) else [*default, *default.values()]:
             yield from find_not_in_yaml(inner)
@@ -80,11 +80,11 @@ def find_not_in_yaml(default: object) -> Iterator[object]:
 
 
 def contradiction(parameter: Parameter, value: object) -> str | None:
-    """How the cell declares a parameter (`lr: float`, `lr = 0.1`) whose value is none of that; None where it fits.
+    """Show the declaration (`lr: float`, `lr = 0.1`) that a parameter's value contradicts; None if it fits.
 
     Of annotations, the built-in types, `list[...]`, `dict[...]`, `Literal[...]`, `Optional`, `Union` and `|` are
-    understood; any other claims nothing. As in PEP 484 an int is welcome as a float; a bool is no int, though Python has
-    it so. Without an annotation the default tells: a number stays a number, a string a string; None claims nothing.
+    understood; any other is ignored. As in PEP 484 an int is a valid float. A bool is not a valid int, unlike in Python.
+    Without an annotation the default decides: a number stays a number, a string a string; None allows anything.
     """
     if parameter.annotation is not None:
         fits = _fits(parameter.annotation, value)
@@ -110,7 +110,7 @@ _KINDS = ((int, float), (str,), (list, tuple), (dict,), (object,))
 
 
 def _fits(annotation: ast.expr, value: object) -> bool | None:
-    """Whether a value is what an annotation says; None where the annotation is not understood."""
+    """Tell whether a value fits an annotation; None if the annotation is not understood."""
     match annotation:
         case ast.Constant(value=None):
             return value is None
@@ -153,7 +153,7 @@ def _fits_generic(name: str, arguments: list[ast.expr], value: object) -> bool |
 
 
 def _is_literal(argument: ast.expr, value: object) -> bool | None:
-    """Whether a value is what stands in a `Literal[...]`, where another one may stand, too."""
+    """Tell whether a value is the argument of a `Literal[...]`, which may be another `Literal`, too."""
     try:
         literal = ast.literal_eval(argument)
     except (TypeError, *UNREADABLE):
@@ -169,7 +169,7 @@ def _all(*verdicts: bool | None) -> bool | None:
     return False if False in verdicts else None if None in verdicts else True
 
 
-# What a comment says to a linter, a formatter or a type checker, and what it reminds a person of: neither heads a section.
+# Comments for a linter, a formatter or a type checker, and reminders for a person, are not headings of a section.
 _FOR_TOOLS = re.compile(
     r"(?:noqa|nosec|NOSONAR)\b|(?:pylint|fmt|isort|mypy|pyright|ruff|flake8|pragma)\s*:|type:\s*ignore\b"
 )
@@ -179,7 +179,7 @@ _REMINDER = re.compile(r"(?:todo|fixme|xxx|hack|bug|note|nb)\b", re.IGNORECASE)
 
 
 def find_comments(source: str) -> Callable[[ast.stmt], tuple[str, str]]:
-    """A function that gives a statement's comment and heading (see Parameter)."""
+    """Make a function that returns the comment and the heading of a statement (see Parameter)."""
     behind, alone = {}, {}
     try:
         for token in tokenize.generate_tokens(io.StringIO(source).readline):

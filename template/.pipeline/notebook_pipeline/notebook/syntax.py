@@ -1,4 +1,4 @@
-"""Python's parser, without its warnings and with room for deep expressions."""
+"""Python's parser, without warnings and for deep expressions, and edits of what it has read."""
 
 import ast
 import contextlib
@@ -26,3 +26,11 @@ def recurse_deeply() -> Iterator[None]:
         yield
     finally:
         sys.setrecursionlimit(limit)
+
+
+def replaced(source: str, node: ast.AST, text: str) -> str:
+    """Replace a node of a cell's tree by another text in its source."""
+    lines = source.encode().split(b"\n")  # `ast` counts columns in bytes
+    start = sum(len(line) + 1 for line in lines[: node.lineno - 1]) + node.col_offset
+    end = sum(len(line) + 1 for line in lines[: node.end_lineno - 1]) + node.end_col_offset
+    return (source.encode()[:start] + text.encode() + source.encode()[end:]).decode()
