@@ -321,7 +321,7 @@ REFUSALS = {
         "{\n",
         PARAMS,
         "notebooks/fit.ipynb:2: not a valid notebook (broken JSON). "
-        "go back to its last version; from git: `git checkout HEAD -- notebooks/fit.ipynb`",
+        "Fix: restore its last version, from git: `git checkout HEAD -- notebooks/fit.ipynb`",
     ),
     "R": (
         notebook("x <- 1", language="R"),

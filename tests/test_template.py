@@ -215,7 +215,7 @@ def test_an_update_needs_no_notebook(template, churn, tmp_path, monkeypatch, cap
     copier.run_recopy(tmp_path / "p", defaults=True, unsafe=True, overwrite=True, quiet=True)
     assert git("status", "--porcelain", cwd=tmp_path / "p") == ""
     # An update loads the template's code twice, from two places: none of it stays.
-    assert not [name for name in sys.modules if name.startswith("_template_pipeline")]
+    assert not [name for name in sys.modules if name.startswith("_template_notebook")]
 
 
 def test_a_pipeline_without_stages_is_one(render, churn, made):
