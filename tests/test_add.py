@@ -1004,10 +1004,10 @@ def test_a_project_around_what_cannot_run(template, samples, churn, tmp_path, na
 
 
 REFUSED = {
-    "r": (notebook("N <- 1", language="R"), "FILE: is a notebook in r: only Python notebooks can be run here"),
-    "json": ("{", "FILE:1: is not a notebook (broken JSON): "),
-    "other": ("{}", "FILE: is not a notebook: it is JSON of another kind"),
-    "gone": (None, "FILE: there is no such file"),
+    "r": (notebook("N <- 1", language="R"), "FILE: its language is r. Fix: use a Python notebook"),
+    "json": ("{", "FILE:1: not a valid notebook (broken JSON). "),
+    "other": ("{}", "FILE: not a valid notebook (JSON of another kind). Fix: use a file that Jupyter wrote"),
+    "gone": (None, "FILE: does not exist. Fix: correct the path"),
 }
 
 
@@ -1068,11 +1068,11 @@ def test_the_next_notebook_reads_what_the_first_one_makes(project, tmp_path):
 
 
 FAILURES = {
-    "r": (notebook("N <- 1", language="R"), "r.ipynb: is a notebook in r: only Python notebooks can be run here"),
-    "gone": (None, "gone.ipynb: there is no such file"),
+    "r": (notebook("N <- 1", language="R"), "r.ipynb: its language is r. Fix: use a Python notebook"),
+    "gone": (None, "gone.ipynb: does not exist. Fix: correct the path"),
     "two": (
         notebook("N = 1", {"source": "N = 2", "metadata": {"tags": ["parameters"]}}),
-        "two.ipynb: cells 1 and 2 are both tagged `parameters`",
+        "two.ipynb: cells 1 and 2 are tagged `parameters`",
     ),
     "theirs": (
         untagged("open('history.csv', 'w').write('x')"),
@@ -1459,8 +1459,8 @@ def test_what_it_runs_comes_along_or_is_named(tmp_path):
         "%run gone.py\n%run {which}\n%run -m pkg\n%load up\n%run made.py"
     )
     assert imports.missing_runs(given, origin) == [
-        "x.ipynb: cell 2, line 5: `%run gone.py`: there is no such file. Fix: put it beside the notebook",
-        "x.ipynb: cell 2, line 8: `%run up`: there is no such file. Fix: put it beside the notebook",
+        "x.ipynb: cell 2, line 5: `%run gone.py`: the file does not exist. Fix: put it beside the notebook",
+        "x.ipynb: cell 2, line 8: `%run up`: the file does not exist. Fix: put it beside the notebook",
     ]
     with pytest.raises(add.Refused, match="conf.py: would be notebooks/conf.py, and so would "):
         (tmp_path / "conf.py").write_text("")

@@ -16,7 +16,7 @@ QUESTIONS = [name for name in YAML(typ="safe").load(TEMPLATE / "copier.yml") if 
 # For each question what makes it apply, an answer that is wrong, and what is said of it.
 WRONG = {
     "start": ({}, "nonsense", "'nonsense' is no answer: write one of example, stages, notebook"),
-    "notebook": ({"start": "notebook"}, "/no/such.ipynb", "/no/such.ipynb: there is no such file"),
+    "notebook": ({"start": "notebook"}, "/no/such.ipynb", "/no/such.ipynb: does not exist. Fix: correct the path"),
     "project_name": ({}, "", '"" cannot be a name: write one line without quotes and backslashes, as in "Penguins".'),
     "dependencies": (
         {"start": "notebook", "notebook": "x.ipynb"},
@@ -168,7 +168,7 @@ def test_a_prompt_says_it_and_asks_again(template, place):
     )
     os.close(theirs)
     dialogue = [
-        ("Where is the notebook?", "none.ipynb"), ("there is no such file", "x.ipynb"),
+        ("Where is the notebook?", "none.ipynb"), ("does not exist", "x.ipynb"),
         ("What is the project called?", 'the "best"'), ("cannot be a name", "Birds"),
         ("Which packages does", "scikit learn"), ("is no package", "pandas"),
         ("At which URL?", ""), ("no URL is given", "s3://bucket"),

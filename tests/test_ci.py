@@ -369,7 +369,10 @@ def test_a_broken_notebook_stops_it(branch, host):
     pull.save("a misspelt tag")
     outcome = pull.run()
     assert outcome.failed == ["Check" if host == "github" else "script"]
-    assert "notebooks/penguins.ipynb: cell 4: its tag `Parameters` must read `parameters`\n" in outcome.log
+    assert (
+        "notebooks/penguins.ipynb: cell 4: Papermill ignores the tag `Parameters`. Fix: rename it to `parameters`\n"
+        in outcome.log
+    )
     assert outcome.page == outcome.summary == ""
 
 

@@ -145,11 +145,10 @@ def interpreters() -> dict[str, str]:
 
 
 ASK = """\
-import importlib.util, json, sys
-spec = importlib.util.spec_from_file_location("notebook", sys.argv[1])
-sys.modules["notebook"] = made = importlib.util.module_from_spec(spec)
-spec.loader.exec_module(made)
-texts = [made.parse(text, "x").code() for text in json.loads(sys.stdin.buffer.read())]
+import json, sys
+sys.path.insert(0, sys.argv[1])
+from notebook.document import parse
+texts = [parse(text, "x").code() for text in json.loads(sys.stdin.buffer.read())]
 sys.stdout.buffer.write(json.dumps(texts).encode())
 """
 
@@ -166,10 +165,10 @@ def test_each_python_writes_the_same(record_property, capsys):
         print(f" (Pythons found: {', '.join(sorted(versions))})", end="")
     if len(versions) == 1:
         pytest.skip(f"needs two Pythons, and found {', '.join(versions)}")
-    module = TEMPLATE / "template/.pipeline/notebook_pipeline/notebook/document.py"
+    package = TEMPLATE / "template/.pipeline/notebook_pipeline"
     for version, path in versions.items():
         done = subprocess.run(
-            [path, "-W", "ignore", "-c", ASK, module], input=json.dumps(texts).encode(), capture_output=True
+            [path, "-W", "ignore", "-c", ASK, package], input=json.dumps(texts).encode(), capture_output=True
         )
         assert done.returncode == 0, f"{version}: {done.stderr.decode()}"
         answers[version] = json.loads(done.stdout)

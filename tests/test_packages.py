@@ -307,10 +307,10 @@ def test_without_a_lock_file_there_are_no_lines(here, capsys):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f"<<<<<<< ours\n{UV_LOCK}", "uv.lock:1: holds a merge conflict. Fix: git checkout HEAD uv.lock, uv lock\n"),
-        ('\n[[package]]\nversion = "1"\n', "uv.lock: is not as uv writes it. Fix: uv lock\n"),
-        ("not TOML", "uv.lock: is not as uv writes it. Fix: uv lock\n"),
-        (b"\xff", "uv.lock: is not as uv writes it. Fix: uv lock\n"),
+        (f"<<<<<<< ours\n{UV_LOCK}", "uv.lock:1: contains a merge conflict. Fix: git checkout HEAD uv.lock, uv lock\n"),
+        ('\n[[package]]\nversion = "1"\n', "uv.lock: not a valid lock file. Fix: uv lock\n"),
+        ("not TOML", "uv.lock: not a valid lock file. Fix: uv lock\n"),
+        (b"\xff", "uv.lock: not a valid lock file. Fix: uv lock\n"),
     ],
 )
 def test_a_lock_file_that_cannot_be_read_is_one_line(here, capsys, text, said):

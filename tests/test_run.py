@@ -259,29 +259,29 @@ REFUSALS = {
     "no parameters cell": (
         notebook({"source": "LR = 1"}),
         PARAMS,
-        "notebooks/fit.ipynb: no cell is tagged `parameters`: tag the cell that assigns the parameters "
-        "(a new, empty one where there are none)",
+        "notebooks/fit.ipynb: no cell is tagged `parameters`. Fix: tag the cell that assigns the parameters, "
+        "or a new, empty one if there are none",
     ),
     "two": (
         notebook(TAGGED, {"source": "x"}, TAGGED),
         PARAMS,
-        "notebooks/fit.ipynb: cells 1 and 3 are both tagged `parameters`: the later one would undo params.yaml; "
-        "keep the tag on one",
+        "notebooks/fit.ipynb: cells 1 and 3 are tagged `parameters`, so that the last one overrides params.yaml. "
+        "Fix: keep the tag on one",
     ),
     "misspelt": (
         notebook({"source": "LR = 1", "metadata": {"tags": ["Parameters"]}}),
         PARAMS,
-        "notebooks/fit.ipynb: cell 1: its tag `Parameters` must read `parameters`",
+        "notebooks/fit.ipynb: cell 1: Papermill ignores the tag `Parameters`. Fix: rename it to `parameters`",
     ),
     "markdown": (
         notebook(TAGGED | {"cell_type": "markdown"}),
         PARAMS,
-        "notebooks/fit.ipynb: cell 1: the tag `parameters` is on a markdown cell: move it to the code cell",
+        "notebooks/fit.ipynb: cell 1: the tag `parameters` is on a markdown cell. Fix: move it to a code cell",
     ),
     "syntax": (
         notebook("LR = 1\nSTEPS = = 2"),
         PARAMS,
-        "notebooks/fit.ipynb: cell 1, line 2: the parameters cell is not valid Python: mend it",
+        "notebooks/fit.ipynb: cell 1, line 2: the parameters cell is not valid Python. Fix: correct the syntax",
     ),
     "parameter without key": (
         notebook("LR = 1\nSTEPS = 2\nWIDTH = 3"),
@@ -312,17 +312,21 @@ REFUSALS = {
         PARAMS + "other:\n  since: 2026-11-23\n",
         'params.yaml:5: `other.since` is an unquoted date, which DVC cannot track. Fix: quote it, as in "2026-11-23"',
     ),
-    "no notebook": ("{}", PARAMS, "notebooks/fit.ipynb: is not a notebook: it is JSON of another kind"),
+    "no notebook": (
+        "{}",
+        PARAMS,
+        "notebooks/fit.ipynb: not a valid notebook (JSON of another kind). Fix: use a file that Jupyter wrote",
+    ),
     "broken": (
         "{\n",
         PARAMS,
-        "notebooks/fit.ipynb:2: is not a notebook (broken JSON): "
-        "go back to its last version; from git: `git checkout HEAD -- notebooks/fit.ipynb`",
+        "notebooks/fit.ipynb:2: not a valid notebook (broken JSON). "
+        "Fix: restore its last version, from git: `git checkout HEAD -- notebooks/fit.ipynb`",
     ),
     "R": (
         notebook("x <- 1", language="R"),
         PARAMS,
-        "notebooks/fit.ipynb: is a notebook in r: only Python notebooks can be run here",
+        "notebooks/fit.ipynb: its language is r. Fix: use a Python notebook",
     ),
     "yaml": (GOOD, "train:\n  lr: [1\n", "params.yaml:3: expected ',' or ']', but got '<stream end>'"),
 }

@@ -385,7 +385,7 @@ def test_hooks_in_a_folder_of_the_persons_own(project, tmp_path):
     project.write("notebooks/bad.ipynb", "{")
     project.run("git", "add", "--all")
     refused = project.run("git", "commit", "--message", "Bad", check=False)
-    assert refused.returncode == 1 and "notebooks/bad.ipynb:1: is not a notebook" in refused.stdout
+    assert refused.returncode == 1 and "notebooks/bad.ipynb:1: not a valid notebook" in refused.stdout
     assert "dvc checkout" in project.run("git", "checkout", "-b", "other").stdout
     assert hooks(project) == f"git runs the hooks in {folder} (core.hooksPath), which call pre-commit\n"
     # Other repositories may have no such hooks.

@@ -136,10 +136,10 @@ def test_dependencies_as_they_were_typed(render, churn):
 @pytest.mark.parametrize(
     ("text", "refusal"),
     [
-        (None, "x.ipynb: there is no such file"),
-        ("{", "x.ipynb:1: is not a notebook (broken JSON)"),
-        ("{}", "x.ipynb: is not a notebook: it is JSON of another kind"),
-        (notebook("x <- 1", language="R"), "x.ipynb: is a notebook in r: only Python notebooks can be run here"),
+        (None, "x.ipynb: does not exist. Fix: correct the path"),
+        ("{", "x.ipynb:1: not a valid notebook (broken JSON)"),
+        ("{}", "x.ipynb: not a valid notebook (JSON of another kind). Fix: use a file that Jupyter wrote"),
+        (notebook("x <- 1", language="R"), "x.ipynb: its language is r. Fix: use a Python notebook"),
     ],
 )
 def test_what_is_no_notebook_is_refused(render, tmp_path, text, refusal):
@@ -159,7 +159,7 @@ def test_no_notebook_is_refused(render):
         render(start="notebook", notebook="")
     with pytest.raises(UserMessageError, match="^notebook: no notebook is named"):
         render(start="notebook", dependencies="numpy")
-    with pytest.raises(UserMessageError, match="^notebook: .*/x.ipynb: there is no such file$"):
+    with pytest.raises(UserMessageError, match="^notebook: .*/x.ipynb: does not exist. Fix: correct the path$"):
         render(start="notebook", notebook="~nobody-here/x.ipynb")
 
 
@@ -215,7 +215,7 @@ def test_an_update_needs_no_notebook(template, churn, tmp_path, monkeypatch, cap
     copier.run_recopy(tmp_path / "p", defaults=True, unsafe=True, overwrite=True, quiet=True)
     assert git("status", "--porcelain", cwd=tmp_path / "p") == ""
     # An update loads the template's code twice, from two places: none of it stays.
-    assert not [name for name in sys.modules if name.startswith("_template_pipeline")]
+    assert not [name for name in sys.modules if name.startswith("_template_notebook")]
 
 
 def test_a_pipeline_without_stages_is_one(render, churn, made):

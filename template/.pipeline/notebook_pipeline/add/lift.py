@@ -24,6 +24,7 @@ from notebook_pipeline.notebook.document import (
     replaced,
     stands_in_source,
 )
+from notebook_pipeline.notebook.names import all_names
 
 EMPTY = "# What you want to change between runs, as `name = value`; params.yaml then has the value."
 # Methods by which a list or a mapping grows: such a name is no parameter.
@@ -415,7 +416,7 @@ class _WithoutBodies(ast.NodeTransformer):
     """Leaves of functions what runs where they are defined: defaults and decorators."""
 
     def visit_FunctionDef(self, node):
-        node.body = []
+        node.body = [ast.Pass()]
         return node
 
     visit_AsyncFunctionDef = visit_FunctionDef
@@ -427,19 +428,7 @@ class _WithoutBodies(ast.NodeTransformer):
 
 def _names(cell: Cell) -> set[str]:
     """All names of a cell, also those that a function or a comprehension has for itself."""
-    names = _used(cell)
-    for node in ast.walk(cell.tree) if cell.tree else ():
-        if isinstance(node, _SCOPES):
-            names |= {name for name, _, _ in bindings(node)}
-        elif isinstance(node, ast.arg):
-            names.add(node.arg)
-    return names
-
-
-_SCOPES = (
-    ast.Module | ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef
-    | ast.Lambda | ast.ListComp | ast.SetComp | ast.DictComp | ast.GeneratorExp
-)  # fmt: skip
+    return _used(cell) | (all_names(cell.tree) if cell.tree else set())
 
 
 # What binds names that the notebook does not show.

@@ -26,6 +26,6 @@ def text(source: notebook.Notebook) -> str:
     """Make the text of a notebook's code file: the packages that it uses, and its code.
 
     Raises:
-        packages.LockError: uv.lock is not as uv writes it.
+        packages.LockError: uv.lock is not a valid lock file.
     """
     return packages.header(source) + source.code()

@@ -41,7 +41,7 @@ def without_outputs(notebook: Notebook) -> dict:
 
 
 def repeatable(executed, numbers: list[int], drawn: Iterable[str], since: float, until: float):
-    """Copy an executed notebook without what another run would call otherwise: clocks, ids drawn by lot, the process.
+    """Copy an executed notebook without what differs in every run: clocks, random ids, the process.
 
     Args:
         executed: the notebook as nbclient leaves it.
@@ -83,7 +83,7 @@ def as_text(document) -> str:
 
 
 def _joined(outputs: list) -> Iterator:
-    """A cell's outputs, with one stream of each name where many stand between two other outputs.
+    """Join the streams of one name between two other outputs of a cell.
 
     How the kernel cuts and mixes what is printed is chance. (nbclient's own way draws the prints of a whole cell together,
     away from the figures among them, and takes a minute for a long line.)
@@ -133,7 +133,7 @@ def _plain_text(value: object) -> str:
 
 
 def _overwritten(line: str) -> str:
-    """A line as a terminal shows it in the end: a progress bar goes back to its start each time."""
+    """Keep what a terminal shows of a line in the end: a progress bar returns to its start each time."""
     text = line.rstrip("\r")
     return text[text.rfind("\r") + 1 :] + "\r" * (text != line)
 
@@ -164,7 +164,7 @@ def _without_process(output, counts: dict[int, int], clean: Callable[[str], str]
 
 
 def _in_all_texts(value: object, clean: Callable[[str], str]) -> object:
-    """A value of JSON, each text in it cleaned: in mappings the keys, too."""
+    """Clean each text in a JSON value, also the keys of mappings."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):
@@ -179,7 +179,7 @@ _ADDRESS = re.compile(r"( at 0|\.\.)x[0-9A-Fa-f]{6,}")
 
 
 def _cleaner(number: Callable[[str], str], since: float, until: float) -> Callable[[str], str]:
-    """What takes out of a text all that is of this run alone."""
+    """Make a function that removes from a text all that belongs to this run only."""
     # Warnings and tracebacks name a cell by a temporary file, in a folder that is named after the process. Windows may call
     # the folder by a short name, which the kernel does not.
     folders = {tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir())}
@@ -204,7 +204,7 @@ _LETTERS = re.compile(r"""<div id=["']([a-z]{10}|i[0-9A-Z]{20})["']""")
 
 
 def _numbering(drawn: Iterable[str]) -> Callable[[str], str]:
-    """What puts numbers, in their order of appearance, for ids that were drawn: each id has one number everywhere."""
+    """Make a function that replaces random ids by numbers in their order of appearance: one id, one number everywhere."""
     by_start = {made[:length]: made for made in drawn for length in (5, 8)}
     numbers = {}
 
@@ -233,7 +233,7 @@ def _numbering(drawn: Iterable[str]) -> Callable[[str], str]:
 
 
 def _as_uuid(digits: str) -> str:
-    """What `uuid4` makes of these digits: one tells its version, two bits of another its variant."""
+    """Set the version digit and the variant bits as `uuid4` does."""
     if len(digits) != 32:
         return digits
     return f"{digits[:12]}4{digits[13:16]}{8 + int(digits[16], 16) % 4:x}{digits[17:]}"
@@ -288,7 +288,7 @@ _DURATIONS = [
 
 
 def _clock_stopper(since: float, until: float) -> Callable[[str], str]:
-    """What puts one time for each that is of the run, and for how long something took."""
+    """Make a function that replaces times of the run by one fixed time, and durations by dots."""
 
     def is_now(parts: dict[str, str | None]) -> bool:
         if "s" in parts:

@@ -1,24 +1,22 @@
 """What a notebook imports: the packages to install, and the modules that lie beside it.
 
 Imports the standard library only, because the template's extension reads a notebook before there is an environment. A
-distribution can be told from a module's name only where it is installed; before that there is a table.
+distribution is known from a module's name only if it is installed; before that, a table answers.
 """
 
 import ast
+import contextlib
 import copy
-import json
 import os
 import re
 import shlex
 import sys
-import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from notebook_pipeline.notebook.document import Cell, Notebook
+from .document import Cell, Notebook, NotebookError, read
+from .syntax import UNREADABLE, parse_python
 
 # Modules that are called otherwise than what installs them. The longest name counts: `google.protobuf`.
 DISTRIBUTIONS = {
@@ -46,7 +44,7 @@ DISTRIBUTIONS = {
     "whisper": "openai-whisper", "win32com": "pywin32", "yaml": "pyyaml", "zmq": "pyzmq",
 }  # fmt: skip
 
-# What no package brings: each kernel has IPython, Colab and Kaggle have their own; and what Python itself had once.
+# What no package provides: every kernel has IPython, Colab and Kaggle have their own modules, and old Pythons had more.
 NOWHERE = {
     "IPython", "ipykernel", "autoreload", "storemagic", "__main__", "google.colab", "kaggle_secrets", "ConfigParser",
     "Queue", "StringIO", "Tkinter", "asynchat", "asyncore", "cPickle", "cgi", "cgitb", "imp", "pipes", "smtpd", "telnetlib", "urllib2",
@@ -64,15 +62,16 @@ _STYLER = re.compile(r"(background|text)_gradient|bar|format|apply|applymap|map|
 
 
 def modules_of(source: str) -> list[str]:
-    """The top-level modules that a Python file imports; none where it cannot be read as Python."""
-    tree = _parsed(source)
-    return sorted({name.partition(".")[0] for name in _imported(tree)}) if tree is not None else []
+    """Find the top-level modules that a Python file imports; none if it is not valid Python."""
+    with contextlib.suppress(*UNREADABLE):
+        return sorted({name.partition(".")[0] for name in _imported(parse_python(source))})
+    return []
 
 
 def local(notebook_folder: Path, module: str) -> Path | None:
-    """The file or folder beside the notebook that is this module; None where there is none.
+    """Find the file or folder beside the notebook that is this module; None if there is none.
 
-    A folder without Python files is no module: a folder `datasets` of data hides no package of that name.
+    A folder without Python files is not a module: a folder `datasets` of data does not hide the package of that name.
     """
     file, package = notebook_folder / f"{module}.py", notebook_folder / module
     if (package / "__init__.py").is_file():  # Python, too, prefers a package to a file
@@ -83,8 +82,8 @@ def local(notebook_folder: Path, module: str) -> Path | None:
     return package if is_package else None
 
 
-def distributions(notebook: "Notebook", folder: Path) -> list[str]:
-    """The names of the packages to install for a notebook that lies in this folder, and for its local modules, sorted."""
+def distributions(notebook: Notebook, folder: Path) -> list[str]:
+    """Find the packages to install for a notebook that lies in this folder, and for its local modules, sorted."""
     names, trees, _ = _followed(notebook, folder)
     found = {distribution(name) for name in names}
     if "pandas" in found:
@@ -92,20 +91,20 @@ def distributions(notebook: "Notebook", folder: Path) -> list[str]:
     return sorted(found - {None})
 
 
-def needed(notebook: "Notebook", *folders: Path) -> set[str]:
-    """The dotted names from elsewhere that it cannot do without: not what a `try`, an `if` or a function imports.
+def needed(notebook: Notebook, *folders: Path) -> set[str]:
+    """Find the dotted names from elsewhere that it always imports: not in a `try`, an `if` or a function.
 
     Args:
         folders: in which it may start; its own modules lie there.
     """
     names, trees, _ = _followed(notebook, *folders)
-    if None in {place for tree in trees for place in _added_to_path(tree)}:
+    if (False, None) in {found for tree in trees for found in _searched(tree)}:
         return set()  # any of them may lie where it looks
     return names & {name for tree in trees for statement in tree.body for name in _imported_by(statement)}
 
 
-def local_files(notebook: "Notebook", folder: Path) -> dict[Path, str]:
-    """The files of the local modules that a notebook in this folder imports, of those that they import, and what it runs.
+def local_files(notebook: Notebook, folder: Path) -> dict[Path, str]:
+    """Find the files of the local modules that a notebook in this folder imports, of those that they import, and what it runs.
 
     Each has its path from the folder in which Python finds the module: the notebook's, or one that it adds to `sys.path`. What
     `%run` names has its path from the notebook's folder; what lies elsewhere, its name.
@@ -120,7 +119,7 @@ def local_files(notebook: "Notebook", folder: Path) -> dict[Path, str]:
 
 @dataclass
 class Reach:
-    """What a notebook and its local modules ask for; all names, from which a package can be told."""
+    """What a notebook and its local modules ask for; all names from which a package can be derived."""
 
     names: set[str]
     """The dotted names of the imports from elsewhere."""
@@ -132,7 +131,7 @@ class Reach:
     """The strings of one word."""
 
 
-def reach(notebook: "Notebook", *folders: Path) -> Reach:
+def reach(notebook: Notebook, *folders: Path) -> Reach:
     """Find what a notebook and its local modules, which lie in these folders, ask for."""
     names, trees, _ = _followed(notebook, *folders, *_of_the_project())
     nodes = [node for tree in trees for node in ast.walk(tree)]
@@ -145,20 +144,19 @@ def reach(notebook: "Notebook", *folders: Path) -> Reach:
 
 
 def _of_the_project() -> Iterator[Path]:
-    """The folders of the project in which its Python looks, as `src` of one that is itself a package."""
+    """Find the folders of the project in which its Python looks, as `src` of a project that is itself a package."""
     for place in map(Path, filter(None, sys.path)):
         if place.is_relative_to(Path.cwd()) and not place.is_relative_to(sys.prefix):
             yield place.relative_to(Path.cwd())
 
 
-def _followed(notebook: "Notebook", *folders: Path) -> tuple[set[str], list[ast.Module], dict[Path, Path]]:
-    """The names that are imported from elsewhere, the trees that import, and the local modules with their folders."""
-    trees = [tree for cell in notebook.cells for tree in _trees(cell)]
-    added = [place for tree in trees for place in _added_to_path(tree) if place is not None]
-    # A notebook starts in its own folder, so that only from there it changes to another one.
-    changed = [folders[0] / place for tree in trees for place in _changed_to(tree) if place is not None]
-    added = [*changed, *(folder / place for folder in folders for place in added)]
-    folders = [*folders, *(Path(os.path.normpath(folder)) for folder in added)]
+def _followed(notebook: Notebook, *given: Path) -> tuple[set[str], list[ast.Module], dict[Path, Path]]:
+    """Find the names that are imported from elsewhere, the trees that import, and the local modules with their folders."""
+    trees, folders = [tree for cell in notebook.cells for tree in _trees(cell)], [*given]
+    for is_changed_to, place in [found for tree in trees for found in _searched(tree) if found[1] is not None]:
+        # A notebook starts in its own folder, so that only from there it changes to another one.
+        starts = given[:1] if is_changed_to else given
+        folders += [Path(os.path.normpath(start / place)) for start in starts]
     made = _made(notebook)
     names, paths = set(), {}
     for tree in trees:  # it grows
@@ -169,28 +167,28 @@ def _followed(notebook: "Notebook", *folders: Path) -> tuple[set[str], list[ast.
                 names |= {name} if module not in made else set()
             elif (path := local(place, module)) not in paths:
                 paths[path] = place
-                trees.extend(_trees_of(path, type(notebook)))
+                trees.extend(_trees_of(path))
         for _, word in _runs(tree):
             if (path := _run_file(word, *folders)) and path not in paths:
                 # Beside the notebook, as it is in the project; else it would lead out of it.
                 paths[path] = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
-                trees.extend(_trees_of(path, type(notebook)))
+                trees.extend(_trees_of(path))
     return names, trees, paths
 
 
-def missing_runs(notebook: "Notebook", *folders: Path) -> list[str]:
-    """What `%run` names and is not there, one line each, before anything runs."""
+def missing_runs(notebook: Notebook, *folders: Path) -> list[str]:
+    """Report the files of `%run` that do not exist, one line each, before anything runs."""
     made = _made(notebook)
     return [
-        f"{notebook.place(cell, line)}: `%run {word}`: there is no such file. Fix: put it beside the notebook"
+        f"{notebook.place(cell, line)}: `%run {word}`: the file does not exist. Fix: put it beside the notebook"
         for cell in notebook.cells if cell.type == "code" and cell.tree is not None
         for line, word in _runs(cell.tree)
         if not re.search(r"[{$]", word) and Path(word).stem not in made and not _run_file(word, *folders)
     ]  # fmt: skip
 
 
-def with_runs_followed(notebook: "Notebook", folder: Path, places: Mapping[Path, str]) -> "Notebook":
-    """The notebook, which was in this folder, with `%run` of the files at their new places."""
+def with_runs_followed(notebook: Notebook, folder: Path, places: Mapping[Path, str]) -> Notebook:
+    """Let `%run` of a notebook that was in this folder follow the files to their new places."""
     document = copy.deepcopy(notebook.document)
     for cell in notebook.cells:
         lines = cell.source.split("\n")
@@ -202,11 +200,11 @@ def with_runs_followed(notebook: "Notebook", folder: Path, places: Mapping[Path,
                 lines[line - 1] = re.sub(word, lambda _, new=new: new, lines[line - 1], count=1)
         if "\n".join(lines) != cell.source:
             document["cells"][cell.number - 1]["source"] = "\n".join(lines)
-    return type(notebook)(notebook.path, document)
+    return Notebook(notebook.path, document)
 
 
 def _runs(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """The lines of `%run FILE` and `%load FILE`, with the file as it is named."""
+    """Find the lines of `%run FILE` and `%load FILE`, each with the file as it is written."""
     for node in ast.walk(tree):
         match node:
             case ast.Call(
@@ -226,25 +224,25 @@ def _runs(tree: ast.AST) -> Iterator[tuple[int, str]]:
 
 
 def _run_file(word: str, *folders: Path) -> Path | None:
-    """The file that `%run` finds from one of these folders: it may leave out `.py`."""
+    """Find the file of `%run` from one of these folders: it may be written without `.py`."""
     places = (
         Path(os.path.normpath(folder / Path(word + end).expanduser())) for folder in folders for end in ("", ".py")
     )
     return next((place for place in places if place.is_file()), None)
 
 
-def _made(notebook: "Notebook") -> set[str]:
-    """The modules that the notebook itself makes or fetches, by `%%writefile helpers.py` or `!wget URL/helpers.py`."""
+def _made(notebook: Notebook) -> set[str]:
+    """Find the modules that the notebook itself writes or downloads, by `%%writefile helpers.py` or `!wget URL/helpers.py`."""
     lines = re.findall(r"^\s*(?:%%(?:writefile|file)|!\s*(?:wget|curl|cp)) .*", _all_code(notebook), re.MULTILINE)
     return {name for line in lines for name in re.findall(r"(\w+)\.py\b", line)}
 
 
-def _all_code(notebook: "Notebook") -> str:
+def _all_code(notebook: Notebook) -> str:
     return "\n".join(cell.source for cell in notebook.cells if cell.type == "code")
 
 
 def distribution(name: str) -> str | None:
-    """The package that installs a module, as `cv2` or `google.cloud.storage`; None where none does or can."""
+    """Find the package that provides a module, as `cv2` or `google.cloud.storage`; None if none does or can."""
     parts = name.split(".")
     if parts[0] in sys.stdlib_module_names and parts[0] not in DISTRIBUTIONS:
         return None
@@ -261,57 +259,48 @@ def distribution(name: str) -> str | None:
     else:
         parts = parts[:1]
     plain = "-".join(parts).lower().replace("_", "-")
-    # A name that no package can have would be refused.
+    # Package indexes reject other names.
     return plain if re.fullmatch(r"[a-z0-9]([a-z0-9-]*[a-z0-9])?", plain) else None
 
 
 def root(name: str) -> str:
-    """The module of a dotted name that is there or not: the first part; of what no package brings, as `google.colab`."""
+    """Find the part of a dotted name that is installed or not: the first; or what no package provides, as `google.colab`."""
     parts = name.split(".")
     prefixes = [".".join(parts[:length]) for length in range(len(parts), 0, -1)]
     return next((prefix for prefix in prefixes if prefix in NOWHERE), parts[0])
 
 
-def _trees(cell: "Cell") -> list[ast.Module]:
-    """The syntax tree of a code cell; where it is not Python as a whole, of its import lines."""
+def _trees(cell: Cell) -> list[ast.Module]:
+    """Parse a code cell; if it is not valid Python as a whole, its import lines."""
     if cell.type != "code":
         return []
     if cell.tree is not None:
         return [cell.tree]
     if cell.source.lstrip().startswith("%%"):  # another language, or a file to be written
         return []
-    lines = re.findall(r"^[ \t]*((?:import|from)[ \t].*)", cell.source, re.MULTILINE)
-    return [tree for line in lines if (tree := _parsed(line)) is not None]
+    trees = []
+    for line in re.findall(r"^[ \t]*((?:import|from)[ \t].*)", cell.source, re.MULTILINE):
+        with contextlib.suppress(*UNREADABLE):
+            trees.append(parse_python(line))
+    return trees
 
 
-def _trees_of(path: Path, kind: "type[Notebook]") -> list[ast.Module]:
-    """The syntax trees of a module's file or a notebook's, or of all files of a package."""
+def _trees_of(path: Path) -> list[ast.Module]:
+    """Parse the file of a module or a notebook, or all files of a package."""
     trees = []
     for file in [path] if path.is_file() else sorted(path.rglob("*.py")):
         try:
             if file.suffix == ".ipynb":
-                trees += [
-                    tree for cell in kind(file.name, json.loads(file.read_bytes())).cells for tree in _trees(cell)
-                ]
-                continue
-            tree = _parsed(file.read_bytes())
-        except (OSError, ValueError, LookupError, TypeError, AttributeError):  # not there; no notebook
+                trees += [tree for cell in read(file).cells for tree in _trees(cell)]
+            else:
+                trees.append(parse_python(file.read_bytes()))
+        except (OSError, NotebookError, *UNREADABLE):
             continue
-        trees.extend([tree] if tree is not None else [])
     return trees
 
 
-def _parsed(source: str | bytes) -> ast.Module | None:
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            return ast.parse(source)
-    except (SyntaxError, ValueError, RecursionError, MemoryError):
-        return None
-
-
 def _imported(tree: ast.AST) -> Iterator[str]:
-    """The dotted names of all imports: of `from a import b` it is `a.b`, which may be a module."""
+    """Find the dotted names of all imports: `from a import b` gives `a.b`, which may be a module."""
     for node in ast.walk(tree):
         yield from _imported_by(node)
 
@@ -337,51 +326,49 @@ def _imported_by(node: ast.AST) -> list[str]:
     return []
 
 
-def _added_to_path(tree: ast.AST) -> Iterator[str | None]:
-    """Folders of `sys.path.append("../src")`: what lies there is local, too. None where the code does not tell which."""
+def _searched(tree: ast.AST) -> Iterator[tuple[bool, str | None]]:
+    """Find the folders in which Python looks for modules, too, each with whether the notebook changes to it.
+
+    `sys.path.append("../src")`, `os.chdir("..")`, `%cd ..`. None if the folder is not known.
+    """
     for node in ast.walk(tree):
         match node:
             case ast.Call(
                 func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="sys"), attr="path")), args=[*_, place]
             ):
-                yield _told(place)
+                yield False, _folder(place)
+            case (
+                ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr="chdir"), args=[place])
+                | ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value="cd"), place])
+            ):
+                yield True, _folder(place)
 
 
-def _changed_to(tree: ast.AST) -> Iterator[str | None]:
-    """Folders of `os.chdir("..")` and `%cd ..`: Python looks there, too."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr="chdir"), args=[place]):
-                yield _told(place)
-            case ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value="cd"), place]):
-                yield _told(place)
-
-
-def _told(place: ast.expr) -> str | None:
-    """A folder as seen from the notebook's: `os.path.abspath("..")`, `str(Path.cwd().parent / "src")`."""
+def _folder(place: ast.expr) -> str | None:
+    """Read a folder, relative to the notebook's: `os.path.abspath("..")`, `str(Path.cwd().parent / "src")`."""
     match place:
         case ast.Constant(value=str(text)):
             return text
         case ast.Attribute(value=inner, attr="parent"):
-            parts = [_told(inner), ".."]
+            parts = [_folder(inner), ".."]
         case ast.BinOp(left=left, op=ast.Div(), right=right):
-            parts = [_told(left), _told(right)]
+            parts = [_folder(left), _folder(right)]
         case ast.Call(func=ast.Attribute(attr="cwd" | "getcwd"), args=[]):
             return "."
         case ast.Call(func=ast.Attribute(value=inner, attr="resolve" | "absolute" | "as_posix"), args=[]):
-            return _told(inner)
+            return _folder(inner)
         case ast.Call(
             func=ast.Name(id="str" | "Path") | ast.Attribute(attr="abspath" | "realpath" | "join" | "Path"),
             args=arguments,
         ):
-            parts = [_told(each) for each in arguments]
+            parts = [_folder(each) for each in arguments]
         case _:
             return None
     return None if None in parts else "/".join(parts)
 
 
 def _behind_pandas(tree: ast.AST) -> Iterator[str]:
-    """What pandas imports itself when a method is called."""
+    """Find what pandas itself imports when a method is called."""
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(attr=name) if name in PANDAS:

@@ -19,7 +19,7 @@ LOCK_FILE = "uv.lock"
 USES = "# uses: "
 """Begins each line about a package."""
 
-# Extras with which a package is developed: no notebook uses what they bring.
+# Extras for the development of a package: no notebook uses what they install.
 _DEVELOPMENT = re.compile(r"dev|doc|test|lint|bench|build|example|maint|typ|ci$|tutorial", re.IGNORECASE)
 # A package draws with another one only if it is asked to, by `frame.plot()` or `ConfusionMatrixDisplay`.
 _DRAWING = {"altair", "bokeh", "hvplot", "matplotlib", "plotly", "seaborn"}
@@ -32,10 +32,10 @@ class LockError(Exception):
 
 @dataclass
 class Lock:
-    """What uv.lock says of all packages, by their names."""
+    """What uv.lock contains about all packages, by their names."""
 
     versions: dict[str, set[str]] = field(default_factory=dict)
-    """Several, if systems or Pythons differ; with the commit or the hash if it is not the version that tells what is installed."""
+    """Several, if systems or Pythons differ; with the commit or the hash if the version alone does not identify what is installed."""
     needs: dict[str, set[str]] = field(default_factory=dict)
     """Whatever the markers say, with the extras that are locked."""
     direct: set[str] = field(default_factory=set)
@@ -49,11 +49,11 @@ def parse(text: str) -> Lock:
     uv writes one key, one item of a list of dependencies, a line: `tomllib` would take five times as long.
 
     Raises:
-        LockError: it is not as uv writes it.
+        LockError: it is not a valid lock file.
     """
     if conflict := re.search("\n(<<<<<<<|>>>>>>>)", f"\n{text}"):
         line = text.count("\n", 0, conflict.start()) + 1
-        raise LockError(f"{LOCK_FILE}:{line}: holds a merge conflict. Fix: git checkout HEAD {LOCK_FILE}, uv lock")
+        raise LockError(f"{LOCK_FILE}:{line}: contains a merge conflict. Fix: git checkout HEAD {LOCK_FILE}, uv lock")
     lock = Lock()
     for block in text.replace("\r\n", "\n").split("\n[[package]]\n")[1:]:
         # The tables of a package: its extras, its groups, which are for development, and what was asked for.
@@ -71,34 +71,34 @@ def parse(text: str) -> Lock:
     else:
         if lock.versions:
             return lock
-    raise LockError(f"{LOCK_FILE}: is not as uv writes it. Fix: uv lock")
+    raise LockError(f"{LOCK_FILE}: not a valid lock file. Fix: uv lock")
 
 
 def _version(own: str, wheels: str) -> str:
-    """`2.3.0`; of a package that comes from no registry, `2.3.0 (1a2b3c4d5e6f)`: its version may stay when it changes."""
+    """Write `2.3.0`; for a package from outside a registry, `2.3.0 (1a2b3c4d5e6f)`: its version may stay when it changes."""
     version = re.search(r'^version = "([^"]+)"', own, re.MULTILINE)
     source = re.search(r'^source = \{ (git|url|path) = "([^"]*)"', own, re.MULTILINE)
     if source and source[1] == "git":
-        told = source[2].rpartition("#")[2]
+        source_id = source[2].rpartition("#")[2]
     elif source and (found := re.search(r'hash = "\w+:(\w+)"', own + wheels)):
-        told = found[1]
+        source_id = found[1]
     else:
-        told = ""
-    return (version[1] if version else "") + (f" ({told[:12]})" if told else "")
+        source_id = ""
+    return (version[1] if version else "") + (f" ({source_id[:12]})" if source_id else "")
 
 
 def header(notebook: Notebook) -> str:
     """Make the first lines of a notebook's code file: `# uses: pandas 2.3.0`, one package a line; nothing without uv.lock.
 
     Raises:
-        LockError: uv.lock is not as uv writes it.
+        LockError: uv.lock is not a valid lock file.
     """
     try:
         lock = parse(files.read(LOCK_FILE))
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError:
-        raise LockError(f"{LOCK_FILE}: is not as uv writes it. Fix: uv lock") from None
+        raise LockError(f"{LOCK_FILE}: not a valid lock file. Fix: uv lock") from None
     used = sorted(_used(notebook, lock))
     lines = [f"{name} {', '.join(sorted(lock.versions[name]))}".rstrip() for name in used]
     return "".join(f"{USES}{line}\n" for line in lines or ["no package"]) + "\n"
@@ -112,7 +112,7 @@ def split(text: str) -> tuple[str, str]:
 
 
 def _used(notebook: Notebook, lock: Lock) -> set[str]:
-    """The locked packages that a notebook and its local modules import, with all that these need in turn."""
+    """Find the locked packages that a notebook and its local modules import, with all that these need in turn."""
     found = imports.reach(notebook, Path(notebook.path).parent, Path())
     used = {package for name in found.names for package in _providers(name, lock)}
     words = {_normalized(word) for word in found.words}
@@ -139,9 +139,9 @@ def _with_needs(packages: Iterable[str], lock: Lock) -> set[str]:
 
 
 def _providers(name: str, lock: Lock) -> set[str]:
-    """The locked packages that install a module, as `google.cloud.storage`.
+    """Find the locked packages that install a module, as `google.cloud.storage`.
 
-    Told by the files that they have installed; for one that is not installed on this system by its name.
+    Known from the files that they have installed; from the name for one that is not installed on this system.
     """
     guess = _normalized(re.sub(r"\[.*", "", imports.distribution(name) or ""))
     known = {guess} & lock.versions.keys()
@@ -155,12 +155,12 @@ def _providers(name: str, lock: Lock) -> set[str]:
 
 @cache
 def _record(package: str) -> str:
-    """The paths that a package has installed, each behind a line end; nothing of one that is not installed."""
+    """List the paths that a package has installed, each after a line end; empty if it is not installed."""
     return "\n" + _read_of(package, "RECORD")
 
 
 def _depth(name: str, record: str) -> int:
-    """How many parts of a dotted name are a module among the installed files; 0 if none is."""
+    """Count the parts of a dotted name that are a module among the installed files."""
     parts = name.split(".")
     for length in range(len(parts), 0, -1):
         path = "/".join(parts[:length])
@@ -170,7 +170,7 @@ def _depth(name: str, record: str) -> int:
 
 
 def _extras(package: str) -> Iterator[tuple[str, str]]:
-    """What a package can use without needing it, each with the extra's name: pyarrow and `parquet` of pandas."""
+    """Find the optional packages of a package, each with the extra's name: pyarrow and `parquet` of pandas."""
     text = _read_of(package, "METADATA").partition("\n\n")[0]
     for line in re.findall(r"^Requires-Dist: (.*)", text, re.MULTILINE):
         requirement = re.match(r"([\w.-]+).*\bextra\s*==\s*['\"]([\w.-]+)", line)
@@ -179,7 +179,7 @@ def _extras(package: str) -> Iterator[tuple[str, str]]:
 
 
 def _read_of(package: str, name: str) -> str:
-    """A file about an installed package; nothing of one that is not installed."""
+    """Read a file about an installed package; empty if it is not installed."""
     from importlib import metadata  # a check has no use for it
 
     try:
