@@ -13,7 +13,8 @@ from conftest import notebook, on_path
 from ruamel.yaml import YAML
 from test_run import RUN, ready
 
-from notebook_pipeline.run.trace import Trace, by_folder
+from notebook_pipeline.project.paths import by_folder
+from notebook_pipeline.run.trace import Trace
 
 STAGE = """\
 stages:
