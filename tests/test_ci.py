@@ -396,7 +396,7 @@ def test_an_unknown_branch_is_one_line(bare):
     bare.run("git", "init", "--quiet")
     done = bare.run("pipeline", "report", "origin/nix", check=False)
     assert done.returncode == 1
-    line = "report: `git merge-base origin/nix HEAD` failed: is origin/nix fetched, with its history?"
+    line = "report: origin/nix: not found, or without a commit in common. Fix: fetch it, with its history"
     assert done.stdout.splitlines()[-1] == line
 
 

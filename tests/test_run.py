@@ -21,6 +21,7 @@ from ruamel.yaml import YAML
 from notebook_pipeline.notebook import document as notebooks
 from notebook_pipeline.project.project import Project
 from notebook_pipeline.run import command as run
+from notebook_pipeline.run import stop
 
 # The table of what a shell line loses, as YAML text; and lists and mappings.
 EXACT = """\
@@ -352,7 +353,7 @@ def test_refused_outside_the_environment(bare):
     bare.write("dvc.yaml", STAGE)
     (bare.path / ".venv").mkdir()
     environ = {name: value for name, value in bare.environ.items() if name != "UV_PROJECT_ENVIRONMENT"}
-    environ["PYTHONPATH"] = ".pipeline"
+    environ["PYTHONPATH"] = str(TEMPLATE / "template" / ".pipeline")
     done = subprocess.run(
         [sys.executable, "-m", "notebook_pipeline", *RUN], cwd=bare.path, env=environ, text=True, capture_output=True
     )
@@ -464,6 +465,25 @@ def test_a_kernel_that_cannot_start_says_why(bare):
     assert done.returncode == 1
     assert done.stdout.startswith("notebooks/fit.ipynb: cannot be run: the kernel did not start\n")
     assert "RuntimeError: half installed" in done.stdout
+
+
+# Jupyter's heartbeat opens sockets in a thread, while the kernel's end closes them: a traceback, or a run without end.
+HEARTBEAT = """\
+import sys
+from jupyter_client.channels import HBChannel
+from notebook_pipeline.run import command as run
+
+def refuse(self):
+    raise SystemExit("a heartbeat was started")
+
+HBChannel.start = refuse
+sys.exit(run.main(sys.argv[1:]))
+"""
+
+
+def test_a_run_has_no_heartbeat(bare):
+    ready(bare, "1")
+    bare.run("python", "-c", HEARTBEAT, *RUN[1:])
 
 
 def test_the_debugger_is_there_for_who_imports_it(bare):
@@ -684,8 +704,8 @@ def test_a_signal_that_python_drops_is_heard_all_the_same(monkeypatch):
             os.kill(os.getpid(), signal.SIGTERM)
             time.sleep(0.01)
 
-    monkeypatch.setattr(run, "PATIENCE", 0.1)
-    with pytest.raises(KeyboardInterrupt), run._signals_as_exceptions():
+    monkeypatch.setattr(stop, "PATIENCE", 0.1)
+    with pytest.raises(KeyboardInterrupt), stop.signals_as_exceptions():
         Finalizer()
         wait(lambda: False)
 

@@ -1,7 +1,5 @@
 """Files that are either old or new, never half written; and what to do about one that cannot be written."""
 
-from __future__ import annotations  # the verb `setup` may run under an older Python than the project does
-
 import contextlib
 import errno
 import hashlib
@@ -126,6 +124,32 @@ def edit(path: str | Path, text: str) -> None:
         OSError: the file cannot be written; what was there is untouched.
     """
     write(os.path.realpath(path) if os.path.islink(path) else path, text)
+
+
+def lock(path: Path):
+    """Open a file, locked until it is closed here and in the processes that have it; None if another has it.
+
+    Raises:
+        OSError: its file system has no locks.
+    """
+    handle = path.open("a+b")
+    try:
+        if os.name == "nt":
+            import msvcrt
+
+            handle.seek(0)  # it locks a byte, not the file
+            msvcrt.locking(handle.fileno(), msvcrt.LK_NBLCK, 1)
+        else:
+            import fcntl
+
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        handle.close()
+        return None
+    except OSError as error:
+        handle.close()
+        raise OSError(error.errno, f"files cannot be locked ({error.strerror})", str(path)) from None
+    return handle
 
 
 def _replace(source: str, target: Path) -> None:

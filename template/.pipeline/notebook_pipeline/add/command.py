@@ -272,7 +272,8 @@ def _without_secrets(paths: Collection[str], allowed: set[Path]) -> set[str]:
 
 def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: str, entry: "_Entry | None") -> int:
     """Runs the notebook, and writes down what it read and wrote."""
-    from notebook_pipeline.run import command as run  # heavy: Papermill and a kernel
+    from notebook_pipeline.run.execution import execute  # heavy: Papermill and a kernel
+    from notebook_pipeline.run.undeclared import has_other_commands
 
     given = project.parameters(stage, notebook)
     if given.problems:
@@ -281,9 +282,9 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
         Path(out).parent.mkdir(parents=True, exist_ok=True)
     lacking = []
     with _moved_aside({*stage.outs} - {*stage.persistent}) as moved:
-        exit_code, trace = run.execute(notebook, given.values, output)
+        exit_code, trace = execute(notebook, given.values, output)
         # Of a new stage only the code tells what it makes; what another command of a stage makes, is not made here.
-        if exit_code == 0 and entry is None and not run.has_other_commands(stage):
+        if exit_code == 0 and entry is None and not has_other_commands(stage):
             lacking = [out for out in stage.outs if "://" not in out and not os.path.lexists(out)]
             for out in {*moved} - {*lacking}:
                 del moved[out]

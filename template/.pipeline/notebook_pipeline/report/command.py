@@ -1,6 +1,6 @@
 """`pipeline report TARGET`: what a checkout changes in parameters, metrics and plots, for those who review it.
 
-No verb of `pipeline`: only CI has a use for it, and calls it with what draws pictures beside the environment.
+CI calls it, with the group `report`, which has what draws pictures.
 """
 
 import argparse
@@ -15,6 +15,8 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+
+from notebook_pipeline import git
 
 FOLDER = Path("dvc_plots")
 """Where DVC, too, puts its plots; git ignores it."""
@@ -48,7 +50,9 @@ def main(argv: list[str]) -> int:
     target = parser.parse_args(argv).target
     try:
         # Not the branch as it is now: what it got since then is no change of this checkout's.
-        base = _run("git", "merge-base", target, "HEAD", hint=f"is {target} fetched, with its history?").strip()
+        base = git.text("merge-base", target, "HEAD")
+        if base is None:
+            raise ReportError(f"{target}: not found, or without a commit in common. Fix: fetch it, with its history")
         label = target.removeprefix("origin/")
         FOLDER.mkdir(exist_ok=True)
         notes = FOLDER / "notes.md"
@@ -214,19 +218,16 @@ def _write(name: str, blocks: list[str]) -> None:
 
 
 def _dvc(*arguments: str) -> str:
-    return _run(sys.executable, "-m", "dvc", *arguments, hint="see its message above")
-
-
-def _run(*command: str, hint: str) -> str:
-    """What a command prints; its messages go to the screen.
+    """What a command of DVC prints; its messages go to the screen.
 
     Raises:
         ReportError: it failed.
     """
-    done = subprocess.run(command, stdout=subprocess.PIPE, text=True, encoding="utf-8")
+    done = subprocess.run(
+        [sys.executable, "-m", "dvc", *arguments], stdout=subprocess.PIPE, text=True, encoding="utf-8"
+    )
     if done.returncode:
-        shown = " ".join(command).replace(f"{sys.executable} -m ", "")
-        raise ReportError(f"`{shown}` failed: {hint}")
+        raise ReportError(f"`dvc {' '.join(arguments)}` failed. Fix: follow its message above")
     return done.stdout
 
 

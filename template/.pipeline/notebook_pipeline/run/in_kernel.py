@@ -1,5 +1,7 @@
-"""What a kernel tells of itself: the ids that it draws, the files that it opens. The kernel loads this by its path: standard
-library only."""
+"""What the kernel of a run does beside the notebook's cells: its settings, the ids that it draws, the files that it opens.
+
+The kernel loads this by its path: standard library only, and IPython.
+"""
 
 import atexit
 import contextlib
@@ -7,6 +9,67 @@ import functools
 import os
 import secrets
 import sys
+
+
+def configure(config, beside: str, drawn: str) -> None:
+    """Set up a kernel that starts.
+
+    Args:
+        config: IPython's.
+        beside: the notebook's folder.
+        drawn: the file for what the kernel draws by lot.
+    """
+    # Modules beside the notebook can be imported, as in Jupyter, which starts there, and those in the project's root. They
+    # come behind the standard library, as IPython has it: a file of one's own may be called random.py.
+    names = [os.path.basename(path) for path in sys.path]
+    place = next((names.index(name) for name in ("site-packages", "dist-packages") if name in names), 0)
+    sys.path[place:place] = [beside, ""]
+    note_drawn(drawn)
+    # Without it, each picture in SVG has names of its own that are drawn by lot.
+    config.InlineBackend.rc = {"svg.hashsalt": "pipeline"}
+    # Its log, which would tell of the interrupt that begins each shutdown, says nothing about the notebook.
+    config.Application.log_level = 50
+    # $PYTHONSTARTUP is one person's own.
+    config.IPKernelApp.exec_PYTHONSTARTUP = False
+    # Nobody debugs a run, and to import the debugger is a quarter of the kernel's start.
+    sys.modules["debugpy"] = None
+
+
+def prepare(shell, beside: str, root: str, opened: str) -> None:
+    """Set up the shell of a kernel, before the first cell.
+
+    Args:
+        beside: the notebook's folder.
+        root: the project's.
+        opened: the file for what the kernel opens.
+    """
+    del sys.modules["debugpy"]  # a notebook that imports it can
+    # A kernel takes note of `exit()` and `quit()`, runs the cells that wait already, and ends with success.
+    shell.ask_exit = sys.exit
+    _run_beside(shell, beside)
+    tell_opened(root, opened, shell)
+    # The last to be called of those that the notebook registers, and before the kernel's own: what they printed is sent.
+    atexit.register(lambda: (sys.stdout.flush(), sys.stderr.flush()))
+
+
+def _run_beside(shell, folder: str) -> None:
+    """Have `%run` find what lies beside the notebook, too, as it does in Jupyter, which starts there."""
+    from IPython.utils.path import get_py_filename
+
+    run = shell.find_line_magic("run")
+
+    def find_beside(name):
+        __tracebackhide__ = True
+        beside = os.path.join(folder, name)
+        is_beside = not os.path.exists(name) and (os.path.exists(beside) or os.path.exists(beside + ".py"))
+        return get_py_filename(beside if is_beside else name)
+
+    def run_beside(line):
+        __tracebackhide__ = True
+        return run(line, file_finder=find_beside)
+
+    shell.register_magic_function(run_beside, magic_name="run")
+
 
 MOST = 100_000
 """So many are remembered: ids stand in outputs in hundreds, and who draws more makes data of them."""

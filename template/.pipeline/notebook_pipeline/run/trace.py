@@ -8,6 +8,7 @@ and DVC, which an editor calls all the time, the trace knows whether they were a
 
 import contextlib
 import os
+import posixpath
 import random
 import sys
 import tempfile
@@ -16,7 +17,6 @@ from pathlib import Path
 
 from notebook_pipeline import git
 from notebook_pipeline.project.paths import folders_above_all, is_covered
-from notebook_pipeline.run import in_kernel
 from notebook_pipeline.run.in_kernel import LISTED, READ, WRITTEN
 
 # At any depth: what is no data of the project's, and what DVC and git keep for themselves.
@@ -164,24 +164,14 @@ class Trace:
         """The folders that were listed and hold none of these results."""
         return self.listed - folders_above_all(results)
 
-    def watch_kernel(self, folder: str) -> None:
-        """Has a kernel that is about to start tell what it opens and lists.
+    def watch_kernel(self, folder: str) -> str:
+        """Return the file into which a kernel that is about to start writes what it opens and lists.
 
         Args:
-            folder: its IPYTHONDIR, whose start-up files it runs before the first cell.
+            folder: of the kernel's own.
         """
         self._log = Path(folder, "opened")
-        startup = Path(folder, "profile_default", "startup", "tell_opened.py")
-        startup.parent.mkdir(parents=True)
-        startup.write_text(
-            "import importlib.util as util\n"
-            f"spec = util.spec_from_file_location('in_kernel', {os.path.abspath(in_kernel.__file__)!r})\n"
-            "in_kernel = util.module_from_spec(spec)\n"
-            "spec.loader.exec_module(in_kernel)\n"
-            f"in_kernel.tell_opened({os.getcwd()!r}, {os.fspath(self._log)!r}, get_ipython())\n"
-            "del util, spec, in_kernel\n",
-            encoding="utf-8",
-        )
+        return os.fspath(self._log)
 
     def _states_elsewhere(self) -> dict[str, tuple[int, ...]]:
         """The states of the files of those inputs that are not watched."""
@@ -201,6 +191,11 @@ class Trace:
             for line in os.fsdecode(self._log.read_bytes()).replace(os.sep, "/").split("\n")[:-1]:
                 told.setdefault(line[:1], set()).add(line[1:])
         return told[READ], told[WRITTEN], told[LISTED]
+
+
+def normalize(path: str) -> str:
+    """Return a path as the trace has it."""
+    return posixpath.normpath(Path(path).as_posix())
 
 
 def _state(path: str) -> tuple[int, ...]:

@@ -1,6 +1,6 @@
 """`pipeline setup`: a new copy or clone becomes a working checkout.
 
-Each step is done where it is still to do, so it can be run again at any time.
+Each step is taken if it is still to do, so it can be run again at any time.
 """
 
 import argparse
@@ -16,7 +16,7 @@ import unicodedata
 from collections.abc import Callable
 from pathlib import Path
 
-from notebook_pipeline import shell
+from notebook_pipeline import files, git, shell
 
 AGAIN = "uv run pipeline setup"
 # Set in the configuration of a repository that was made here, until its first commit: a later run goes on from there.
@@ -35,7 +35,7 @@ class StepFailed(Exception):
 
 
 def main(argv: list[str]) -> int:
-    """Takes all steps that can be taken and returns the exit code: 1 where one failed."""
+    """Takes all steps that can be taken and returns the exit code: 1 if one failed."""
     parser = argparse.ArgumentParser(prog="pipeline setup", description=__doc__.partition(": ")[2])
     parser.add_argument("--notebook", metavar="PATH", help="a notebook of yours, to make the first stage of")
     notebook = parser.parse_args(argv).notebook
@@ -106,12 +106,12 @@ def _repository() -> str:
         raise StepFailed(f"git is not installed: install it from https://git-scm.com, then {AGAIN}")
     top = _top()
     if top and _first_commit_due():
-        if not _read("git", "rev-parse", "--verify", "--quiet", "HEAD"):
+        if not _ask_git("rev-parse", "--verify", "--quiet", "HEAD"):
             return "was made here, and waits for its first commit"
         # A person has made it.
         _run("git", "config", "--unset", FIRST_COMMIT_DUE, hint=AGAIN)
     # A folder that the repository around it ignores is no part of that repository.
-    if top and subprocess.run(["git", "check-ignore", "-q", "."], env=_environ()).returncode != 0:
+    if top and not _ask_git("check-ignore", "."):
         place = "is there" if Path(top).resolve() == Path.cwd().resolve() else f"this is part of {top}"
         return f"{place}: nothing will be committed"
     _run("git", "init", "--quiet", "--initial-branch=main", hint=AGAIN)
@@ -126,10 +126,10 @@ def _environment() -> str:
     return "has what pyproject.toml asks for"
 
 
-def _main_worktree() -> "Path | None":
+def _main_worktree() -> Path | None:
     """This project in the main worktree of a repository that has several; None if this is the one."""
-    listed = _read("git", "worktree", "list", "--porcelain").partition("\n")[0].removeprefix("worktree ")
-    project = Path(listed, _read("git", "rev-parse", "--show-prefix")) if listed else Path()
+    listed = _ask_git("worktree", "list", "--porcelain").partition("\n")[0].removeprefix("worktree ")
+    project = Path(listed, _ask_git("rev-parse", "--show-prefix")) if listed else Path()
     return project if (project / ".dvc").is_dir() and project.resolve() != Path.cwd().resolve() else None
 
 
@@ -171,9 +171,9 @@ def _hooks() -> str:
         raise StepFailed(f"there is no git repository: git init, then {AGAIN}")
     if Path(top).resolve() != Path.cwd().resolve():
         return f"git runs the hooks of {top} only: before a commit, type here: uv run pipeline check --fix"
-    if folder := _read("git", "config", "--type=path", "core.hooksPath"):
+    if folder := _ask_git("config", "--type=path", "core.hooksPath"):
         return _hooks_elsewhere(Path(folder))
-    folder = Path(_read("git", "rev-parse", "--git-path", "hooks"))
+    folder = Path(_ask_git("rev-parse", "--git-path", "hooks"))
     if _main_worktree() and _is_installed(folder / HOOKS[0]):
         return "the main worktree's hooks are used here, too"
     # On Windows it would write the hook in another encoding than git's shell reads.
@@ -210,11 +210,9 @@ def _add_path_of_uv(hook: Path) -> None:
     folder = os.path.dirname(shutil.which("uv") or _uv())
     # Git's shell on Windows: `C:/Users` is `/c/Users`.
     folder = re.sub(r"^([A-Za-z]):", r"/\1", folder.replace("\\", "/")) if os.name == "nt" else folder
-    with hook.open(encoding="utf-8", newline="") as file:
-        text = file.read()
     # Last, so that everything else is found as before.
-    new = text.replace("# end templated\n", f'# end templated\nPATH="$PATH":{shlex.quote(folder)}\n', 1)
-    hook.write_bytes(new.encode())
+    line = f'# end templated\nPATH="$PATH":{shlex.quote(folder)}\n'
+    files.write(hook, files.read(hook).replace("# end templated\n", line, 1))
 
 
 def _notebook(path: str) -> str:
@@ -233,7 +231,7 @@ def _notebook(path: str) -> str:
 
 
 def _is_run_in(notebook: str, file: str) -> bool:
-    """Whether a stage in dvc.yaml or dvc.lock runs it. YAML cannot be read here, but a command has that path word for word."""
+    """Whether a stage in dvc.yaml or dvc.lock runs it: a command has that path word for word."""
     path = Path(file)
     return path.exists() and bool(re.search(rf"run\s+{re.escape(notebook)}\s", path.read_text(encoding="utf-8")))
 
@@ -256,10 +254,10 @@ def _results_missing() -> bool:
 
 def _first_commit() -> str:
     if not _first_commit_due():
-        is_changed = _read("git", "status", "--porcelain", ".")
+        is_changed = _ask_git("status", "--porcelain", ".")
         return "the repository was there before: commit when you like" if is_changed else "nothing is left to commit"
     _run("git", "add", "--all", hint="git add --all")
-    if not _read("git", "var", "GIT_COMMITTER_IDENT"):
+    if not _ask_git("var", "GIT_COMMITTER_IDENT"):
         raise StepFailed(
             'git does not know you: git config --global user.name "Your Name", '
             "git config --global user.email you@example.com"
@@ -278,11 +276,11 @@ def _first_commit() -> str:
 
 def _top() -> str:
     """The folder of the git repository around this one; empty where there is none."""
-    return _read("git", "rev-parse", "--show-toplevel")
+    return _ask_git("rev-parse", "--show-toplevel")
 
 
 def _first_commit_due() -> bool:
-    return _read("git", "config", "--local", FIRST_COMMIT_DUE) == "true"
+    return _ask_git("config", "--local", FIRST_COMMIT_DUE) == "true"
 
 
 def _uv() -> str:
@@ -320,6 +318,11 @@ def _read(*command: str) -> str:
     """What a command prints; empty where it fails."""
     done = subprocess.run(command, env=_environ(), capture_output=True, text=True, encoding="utf-8", errors="replace")
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _ask_git(*arguments: str) -> str:
+    """What a git command prints; empty if it fails."""
+    return git.text(*arguments) or ""
 
 
 def _environ() -> dict[str, str]:

@@ -129,10 +129,10 @@ class Tasks:
         import cloudpickle
         from distributed import CancelledError
 
-        from notebook_pipeline.sweep import worker
+        import notebook_pipeline
 
-        # The workers have no such module.
-        cloudpickle.register_pickle_by_value(worker)
+        # The workers have no such package.
+        cloudpickle.register_pickle_by_value(notebook_pipeline)
         try:
             self.client.register_plugin(self.plugin, self.plugin.name)
             for experiment in missing:

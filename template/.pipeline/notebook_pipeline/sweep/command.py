@@ -7,7 +7,6 @@ that a sweep which is started again finds what is done.
 import argparse
 import contextlib
 import importlib.util
-import math
 import os
 import re
 import sys
@@ -17,8 +16,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from notebook_pipeline import files, git
 from notebook_pipeline.sweep import cluster
+from notebook_pipeline.sweep.clone import patiently
 from notebook_pipeline.sweep.grid import Experiment, SweepError, described, experiments, messages
+from notebook_pipeline.sweep.metrics import Metrics
 
 HOW_TO_INSTALL = "`sweep` needs Dask: uv run --group sweep pipeline sweep ..."
 GO_ON = "what is done is kept, and the same command goes on from there"
@@ -60,12 +62,10 @@ def _run(arguments: argparse.Namespace) -> int:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
-    from notebook_pipeline.sweep.worker import GitError
-
     try:
         with Repo() as repo:
             return _Sweep(repo, arguments).run()
-    except (SweepError, DvcException, GitError) as error:
+    except (SweepError, DvcException, git.GitError) as error:
         print(" ".join(messages(error)), file=sys.stderr)
         return 1
 
@@ -111,8 +111,7 @@ class _Sweep:
         """The project's folder in the repository, as `analyses/churn/`; empty where it is the whole."""
         self.failed = {}
         """Why, by the experiments' names."""
-        self.metrics = {}
-        """What `_metrics` has read: an experiment's do not change."""
+        self.metrics = Metrics(self.root, arguments.by)
 
     def run(self) -> int:
         """Shows the grid, runs what is missing of it, and sums up; returns the exit code."""
@@ -136,8 +135,6 @@ class _Sweep:
 
     def _run(self, missing: list[Experiment]) -> int:
         """Runs experiments; returns 130 where Ctrl-C ended it, 1 where the cluster did, else 0."""
-        from notebook_pipeline.sweep.worker import GitError
-
         where = self.arguments
         with contextlib.ExitStack() as until_the_end:
             client = until_the_end.enter_context(cluster.connected(where.scheduler, where.cluster, where.workers))
@@ -148,23 +145,23 @@ class _Sweep:
             except KeyboardInterrupt:
                 print(STOPPED, file=sys.stderr)
                 return 130
-            except (SweepError, GitError) as error:
+            except (SweepError, git.GitError) as error:
                 print(f"{error}: {GO_ON}", file=sys.stderr)
                 return 1
             finally:
                 # What was done in the meantime.
-                with contextlib.suppress(GitError):
+                with contextlib.suppress(git.GitError):
                     self._collect()
 
     def _run_on(self, client, name: str, missing: list[Experiment]) -> None:
         """Runs experiments on a cluster, as the sweep of that name, and tells of each as it comes.
 
         Raises:
-            SweepError, GitError: the cluster is gone, or the git remote.
+            SweepError, git.GitError: the cluster is gone, or the git remote.
         """
         from tqdm import tqdm
 
-        from notebook_pipeline.sweep.worker import Experiments, patiently
+        from notebook_pipeline.sweep.worker import Experiments
 
         place = self.place
         plugin = Experiments(
@@ -175,7 +172,7 @@ class _Sweep:
             for experiment, result in cluster.Tasks(client, plugin, bar.write).run(missing):
                 if result["status"] == "done":
                     patiently(threading.Event(), self._collect)
-                    bar.write(f"{experiment.name}  {experiment}  {self._told(experiment)}".rstrip())
+                    bar.write(f"{experiment.name}  {experiment}  {self.metrics.describe(experiment.name)}".rstrip())
                 else:
                     self.failed[experiment.name] = self._reason(experiment, result)
                     bar.write(f"{experiment.name}  {experiment}  failed: {self.failed[experiment.name]}")
@@ -214,8 +211,8 @@ class _Sweep:
     def _check_metric(self) -> None:
         """Raises SweepError where --by names no metric, as far as that can be known before a run."""
         by = self.arguments.by
-        known = self._metrics(self.baseline)[self.baseline] if by else {}
-        if known and not any(_is_metric(name, by) for name in known):
+        known = self.metrics.read(self.baseline)[self.baseline] if by else {}
+        if known and not any(map(self.metrics.is_wanted, known)):
             raise SweepError(f"--by {by}: there is no such metric; there is {', '.join(known)}")
 
     def _done(self) -> set[str]:
@@ -265,14 +262,12 @@ class _Sweep:
         The reference is this sweep's own: another one from the same commit may end earlier. A sweep has a file locked
         while it lives, so that the next one here finds what one that was killed has left, in git and on the cluster.
         """
-        from notebook_pipeline.sweep.worker import locked
-
         for left in self._folder().glob("*.ref"):
             if self._take_back(left):
                 cluster.forget(client, left.stem)
         file = self._folder() / f"sweep-{os.urandom(4).hex()}.ref"
         try:
-            with locked(file) as handle:
+            with files.lock(file) as handle:
                 handle.write((self.place.source if self._is_elsewhere() else "").encode())
                 handle.flush()
                 self._give(_ref(file.stem))
@@ -286,8 +281,6 @@ class _Sweep:
         return folder
 
     def _give(self, ref: str) -> None:
-        from notebook_pipeline.sweep.worker import patiently
-
         if not self._is_elsewhere():
             # Also keeps git from tidying up what `--dirty` made.
             self._git("update-ref", ref, self.commit)
@@ -303,9 +296,7 @@ class _Sweep:
 
     def _take_back(self, file: Path) -> bool:
         """Deletes a sweep's reference, of which a file says where it is; False where the sweep lives, or git refuses."""
-        from notebook_pipeline.sweep.worker import GitError, locked
-
-        if (handle := locked(file)) is None:
+        if (handle := files.lock(file)) is None:
             return False
         with handle:
             handle.seek(0)
@@ -315,7 +306,7 @@ class _Sweep:
                     self._git("update-ref", "-d", ref)
                 elif self._git("ls-remote", source, ref):
                     self._git("push", "--quiet", source, f":{ref}")
-            except GitError:
+            except git.GitError:
                 return False
         file.unlink(missing_ok=True)
         return True
@@ -341,35 +332,9 @@ class _Sweep:
         return known.groups() if known else ("sweep", "sweep@localhost")
 
     def _git(self, *arguments: str, check: bool = True, **environ: str) -> str:
-        from notebook_pipeline.sweep.worker import git
-
-        return git(*arguments, cwd=self.root, check=check, **environ)
+        return git.run(*arguments, cwd=self.root, check=check, **environ)
 
     # Results
-
-    def _metrics(self, *revisions: str) -> dict[str, dict[str, object]]:
-        """The metrics of experiments or commits, each as `outputs/metrics.yaml:f1`."""
-        from dvc.repo import Repo
-
-        if new := [revision for revision in revisions if revision not in self.metrics]:
-            with Repo(str(self.root)) as repo:  # a new one: it sees what git has got meanwhile
-                shown = repo.metrics.show(revs=new)
-            for revision in new:
-                self.metrics[revision] = {
-                    f"{file}:{key}": value
-                    for file, content in shown.get(revision, {}).get("data", {}).items()
-                    for key, value in _flat(content.get("data", {}))
-                }
-        return {revision: self.metrics[revision] for revision in revisions}
-
-    def _told(self, experiment: Experiment) -> str:
-        """Its metrics, or the one that counts."""
-        by = self.arguments.by
-        return "  ".join(
-            f"{name.partition(':')[2]} {value:.5g}" if isinstance(value, float) else f"{name.partition(':')[2]} {value}"
-            for name, value in self._metrics(experiment.name)[experiment.name].items()
-            if by is None or _is_metric(name, by)
-        )
 
     def _reason(self, experiment: Experiment, result: dict[str, str]) -> str:
         """What a notebook's run says of its end, or else DVC; and where all that they said is."""
@@ -392,10 +357,10 @@ class _Sweep:
 
         done = self._done()
         found = [experiment for experiment in self.experiments if experiment.name in done]
-        metrics = self._metrics(*(experiment.name for experiment in found))
-        if by := self.arguments.by:
+        metrics = self.metrics.read(*(experiment.name for experiment in found))
+        if self.arguments.by:
             sign = 1 if self.arguments.sort_order == "asc" else -1
-            values = {name: _value(own, by) for name, own in metrics.items()}
+            values = {name: self.metrics.value(name) for name in metrics}
             found.sort(key=lambda each: (values[each.name] is None, sign * (values[each.name] or 0)))
         names = list(dict.fromkeys(name for own in metrics.values() for name in own))
         heads = [name.partition(":")[2] for name in names]
@@ -415,23 +380,3 @@ class _Sweep:
 def _ref(name: str) -> str:
     """The reference from which the workers of a sweep take the commit."""
     return f"refs/sweep/{name}"
-
-
-def _is_metric(name: str, by: str) -> bool:
-    return name == by or name.partition(":")[2] == by
-
-
-def _value(metrics: dict[str, object], by: str) -> float | None:
-    """The metric that --by names; None where it is no number."""
-    found = next((value for name, value in metrics.items() if _is_metric(name, by)), None)
-    # A NaN, as of a training that diverged, would leave all of them in no order.
-    return found if isinstance(found, int | float) and not math.isnan(found) else None
-
-
-def _flat(content: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """What a file of metrics holds, with dots between the keys."""
-    for key, value in content.items() if isinstance(content, dict) else ():
-        if isinstance(value, dict):
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

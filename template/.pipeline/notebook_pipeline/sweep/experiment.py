@@ -13,6 +13,8 @@ import sys
 import threading
 from pathlib import Path
 
+from notebook_pipeline.sweep.grid import chain, messages
+
 
 def main() -> int:
     """Answers until stdin ends; what runs then is stopped. Returns the exit code."""
@@ -29,9 +31,8 @@ def main() -> int:
         try:
             _run(**request)
         except Exception as problem:  # DVC's, git's, the remote's: all are the experiment's, and the next one may do
-            kinds = {type(each).__name__ for each in _chain(problem)}
-            messages = [str(each) or type(each).__name__ for each in _chain(problem)]
-            answer = {"error": " <- ".join(messages), "is_stages": "StageCmdFailedError" in kinds}
+            kinds = {type(each).__name__ for each in chain(problem)}
+            answer = {"error": " <- ".join(messages(problem)), "is_stages": "StageCmdFailedError" in kinds}
         sys.stdout.flush()
         print(json.dumps(answer), file=answers, flush=True)
 
@@ -81,13 +82,6 @@ def _need_force(settings: list[str]) -> bool:
     finally:
         for path, content in before.items():
             Path(path).write_bytes(content)
-
-
-def _chain(problem: BaseException | None):
-    """An exception and what caused it."""
-    while problem is not None:
-        yield problem
-        problem = problem.__cause__
 
 
 def _listen(asked, requests: queue.SimpleQueue) -> None:

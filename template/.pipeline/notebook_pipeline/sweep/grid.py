@@ -72,8 +72,14 @@ def described(grid: list[Experiment], baseline: str) -> str:
 
 def messages(error: BaseException | None) -> Iterator[str]:
     """What an exception and its causes say."""
+    for each in chain(error):
+        yield str(each) or type(each).__name__
+
+
+def chain(error: BaseException | None) -> Iterator[BaseException]:
+    """Yield an exception and what caused it."""
     while error is not None:
-        yield str(error) or type(error).__name__
+        yield error
         error = error.__cause__
 
 
