@@ -15,7 +15,7 @@ KINDS = {list: "a list", dict: "a mapping", type(None): "null"}
 
 
 class Answers(Extension):
-    """Makes the filters known to copier.yml."""
+    """Register the filters to copier.yml."""
 
     def __init__(self, environment: Environment):
         super().__init__(environment)
@@ -25,10 +25,10 @@ class Answers(Extension):
 
     @pass_context
     def asked(self, context: Context, question: str, applies: bool = True) -> bool:
-        """Whether a question is asked: where it applies.
+        """Whether a question is asked: if it applies.
 
         Raises:
-            UserMessageError: an answer that no prompt checks will not do. Where Copier itself finds that out it shows a
+            UserMessageError: an answer that no prompt checks is wrong. If Copier itself finds that out, it shows a
                 traceback, or forgets without a word what was remembered.
         """
         conf = context["_copier_conf"]
@@ -49,10 +49,12 @@ class Answers(Extension):
             return
         for name in conf["data"]:
             if name not in self._questions and not name.startswith("_"):
-                raise UserMessageError(f"{self._shown(name)} is no question: write one of {', '.join(self._questions)}")
+                raise UserMessageError(
+                    f"{self._shown(name)} is not a question. Fix: write one of {', '.join(self._questions)}"
+                )
 
     def _problem(self, context: Context, name: str, answer: object) -> str:
-        """What is wrong with an answer, in one line; empty where nothing is."""
+        """What is wrong with an answer, in one line; empty if nothing is."""
         if problem := self._kind_problem(name, answer):
             return problem
         validator = self.environment.from_string(self._questions[name].get("validator", ""))
@@ -69,7 +71,7 @@ class Answers(Extension):
         if fits and plain:
             return ""
         shown = self._shown(str(answer)) if plain else KINDS.get(type(answer), f"a {type(answer).__name__}")
-        return f"{shown} is no answer: write {right}"
+        return f"{shown} is not an answer. Fix: write {right}"
 
     def _shown(self, text: str) -> str:
         """In quotes, without a secret: what was meant for another question may be a remote's URL."""
@@ -77,11 +79,11 @@ class Answers(Extension):
 
 
 def start_problem(start: str, answers_file: PurePath) -> str:
-    """Why a project cannot start so, in one line; empty where it can: one that is there has started."""
+    """Why a project cannot start so, in one line; empty if it can: an existing project has started."""
     path = Path(answers_file)
     if not path.is_file() or start == yaml.safe_load(path.read_text("utf-8")).get("start", start):
         return ""
-    return "decided at the copy: `uv run pipeline add NOTEBOOK` adds a stage"
+    return "cannot change after the copy. Fix: add a stage by `uv run pipeline add NOTEBOOK`"
 
 
 def refuse(problem: str, question: str) -> bool:

@@ -13,11 +13,11 @@ UNFIT = r'["\\\x00-\x1f\x7f]'
 
 
 def name_problem(name: str) -> str:
-    """Why a project cannot have this name, in one line; empty where it can: it becomes a heading, and a string in TOML."""
+    """Why a project cannot have this name, in one line; empty if it can: it becomes a heading, and a string in TOML."""
     if name.strip() and not re.search(UNFIT, name):
         return ""
     return (
-        f"{json.dumps(name, ensure_ascii=False)} cannot be a name: write one line without quotes and backslashes, "
+        f"{json.dumps(name, ensure_ascii=False)} cannot be a name. Fix: write one line without quotes and backslashes, "
         'as in "Penguins".'
     )
 
@@ -34,7 +34,7 @@ def folder_name(path: PurePath) -> str:
 
 def package_name(name: str) -> str:
     """A name of ASCII letters, digits and hyphens, as pyproject.toml wants it, by the rule of
-    https://packaging.python.org/specifications/name-normalization; `project` where nothing of the name is left.
+    https://packaging.python.org/specifications/name-normalization; `project` if nothing of the name is left.
     """
     plain = unicodedata.normalize("NFKD", name.replace("ß", "ss")).encode("ascii", "ignore").decode().lower()
     return re.sub(r"[^a-z0-9]+", "-", plain).strip("-") or "project"
@@ -52,7 +52,7 @@ def from_anywhere(source: str) -> str:
 
 
 class Names(Extension):
-    """Makes the filters known to copier.yml and the template's files."""
+    """Register the filters to copier.yml and the template's files."""
 
     def __init__(self, environment: Environment):
         super().__init__(environment)

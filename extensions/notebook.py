@@ -20,7 +20,7 @@ START = "notebook"
 
 
 class Notebook(Extension):
-    """Makes the filters known to copier.yml and the template's files."""
+    """Register the filters to copier.yml and the template's files."""
 
     def __init__(self, environment: Environment):
         super().__init__(environment)
@@ -36,11 +36,11 @@ class Notebook(Extension):
         }
 
     def problem(self, path: str, start: str = START) -> str:
-        """Why a project cannot start with this notebook, in one line; empty where it can."""
+        """Why a project cannot start with this notebook, in one line; empty if it can."""
         if start != START:
             return _of_no_use(path, start)
         if not path.strip():
-            return "no notebook is named: type its path, or add `-d notebook=PATH` to the command"
+            return "no notebook is given. Fix: type its path, or add `-d notebook=PATH` to the command"
         try:
             notebook = self._reader.read(_expanded(path))
         except self._reader.NotebookError as error:
@@ -80,20 +80,20 @@ def requirements(text: str) -> list[str]:
 
 
 def requirements_problem(text: str, start: str = START) -> str:
-    """What is wrong with a text of requirements, in one line; empty where nothing is."""
+    """What is wrong with a text of requirements, in one line; empty if nothing is."""
     if start != START:
         return _of_no_use(text, start)
     for one in _split(text):
         try:
             Requirement(one)
         except InvalidRequirement:
-            return f"{one!r} is no package: write names with commas between, as in pandas, scikit-learn>=1.7"
+            return f"{one!r} is not a package. Fix: write names separated by commas, as in pandas, scikit-learn>=1.7"
     return ""
 
 
 def _of_no_use(answer: str, start: str) -> str:
-    what = f"{answer!r} is of no use where start is {start}"
-    return f"{what}: leave it out, or copy with `-d start={START}`" if answer.strip() else ""
+    what = f"{answer!r} is not used if start is {start}"
+    return f"{what}. Fix: remove it, or copy with `-d start={START}`" if answer.strip() else ""
 
 
 def _split(text: str) -> list[str]:

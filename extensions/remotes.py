@@ -22,7 +22,7 @@ SECRET = re.compile(
 
 
 class Remotes(Extension):
-    """Makes the filters known to copier.yml and the template's files."""
+    """Register the filters to copier.yml and the template's files."""
 
     def __init__(self, environment: Environment):
         super().__init__(environment)
@@ -40,17 +40,21 @@ def remote_example(remote: str) -> str:
 
 
 def remote_problem(answer: str, question: str, remote: str) -> str:
-    """Why an answer to one of the questions about a `remote` will not do, in one line; empty where it will."""
+    """Why an answer to one of the questions about a `remote` is refused, in one line; empty if not."""
     check, remotes = QUESTIONS[question]
     answer = answer.strip()
     if remote not in remotes:
         return (
-            f"{masked(answer)} is of no use where remote is {remote}: leave it out, or choose another" if answer else ""
+            f"{masked(answer)} is not used if remote is {remote}. Fix: remove it, or choose another remote"
+            if answer
+            else ""
         )
     # Who logs in to a server is no secret; what stands there for a store is a key.
     of_server = remote == "ssh" or answer.startswith("ssh://")
     if SECRET.search(answer) or (not of_server and re.search(r"://[^/]*@", answer)):
-        return f"{masked(answer)} has a secret in it: leave it out, the project's README.md says where it goes"
+        return (
+            f"{masked(answer)} contains a secret. Fix: remove the secret; the project's README.md says where to put it"
+        )
     return check(answer, remote)
 
 
@@ -63,24 +67,24 @@ def as_dvc_writes(url: str, remote: str) -> str:
 def _url_problem(url: str, remote: str) -> str:
     example = remote_example(remote)
     if not url:
-        what = "folder is named: type its path" if remote == "local" else f"URL is given: type {example}"
+        what = "folder is given. Fix: type its path" if remote == "local" else f"URL is given. Fix: type {example}"
         return f"no {what}, or add `-d remote_url=...` to the command"
     if remote == "local":
         return _folder_problem(url)
     shape, _ = URLS[remote]
     if re.fullmatch(shape, url, re.ASCII):
         return ""
-    return f"{masked(url)} is no URL of {remote}: write {example}, of ASCII letters, digits and -._~+= without spaces"
+    return f"{masked(url)} is not a URL of {remote}. Fix: write {example}, of ASCII letters, digits and -._~+= without spaces"
 
 
 def _folder_problem(path: str) -> str:
     if "://" in path:
-        return f"{masked(path)} is a URL, and remote is local: name a folder, as in {FOLDER}, or choose another remote"
+        return f"{masked(path)} is a URL, but remote is local. Fix: name a folder, as in {FOLDER}, or choose another remote"
     # DVC writes its configuration in ASCII, and loses all of it over any other letter; the others mean something in it.
     if odd := re.sub(r"[\w .~+=@&()!:/\\-]", "", path, flags=re.ASCII):
-        return f"{masked(path)} has {odd[0]!r} in it, which DVC's configuration cannot keep: take a folder with a plain name"
+        return f"{masked(path)} has {odd[0]!r} in it, which DVC's configuration cannot keep. Fix: use a folder with a plain name"
     if not _is_full(path) and not as_dvc_writes(path, "local").startswith("../.."):
-        return f"{masked(path)} lies in the project: name a folder beside it, as in {FOLDER}, or a full path"
+        return f"{masked(path)} is in the project. Fix: name a folder beside it, as in {FOLDER}, or a full path"
     return ""
 
 
@@ -92,19 +96,19 @@ def _is_full(path: str) -> bool:
 def _endpoint_problem(url: str, remote: str) -> str:
     if not url or re.fullmatch(rf"https?://[\w.-]+(:\d{{1,5}})?{PATH}", url, re.ASCII):
         return ""
-    return f"{masked(url)} is no endpoint: write https://HOST or http://HOST:PORT, or nothing for Amazon"
+    return f"{masked(url)} is not an endpoint. Fix: write https://HOST or http://HOST:PORT, or nothing for Amazon"
 
 
 def _profile_problem(name: str, remote: str) -> str:
     if re.fullmatch(r"[\w.@+-]*", name, re.ASCII):
         return ""
-    return f"{name!r} is no profile: write the name of a section in ~/.aws/credentials, or nothing"
+    return f"{name!r} is not a profile. Fix: write the name of a section in ~/.aws/credentials, or nothing"
 
 
 def _account_problem(name: str, remote: str) -> str:
     if not name or re.fullmatch(r"[a-z0-9]{3,24}", name):
         return ""
-    return f"{masked(name)} is no storage account: write its name, 3 to 24 small letters and digits, or nothing"
+    return f"{masked(name)} is not a storage account. Fix: write its name, 3 to 24 lower-case letters and digits, or nothing"
 
 
 def masked(text: str) -> str:

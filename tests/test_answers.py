@@ -15,39 +15,39 @@ from ruamel.yaml import YAML
 QUESTIONS = [name for name in YAML(typ="safe").load(TEMPLATE / "copier.yml") if not name.startswith("_")]
 # For each question what makes it apply, an answer that is wrong, and what is said of it.
 WRONG = {
-    "start": ({}, "nonsense", "'nonsense' is no answer: write one of example, stages, notebook"),
+    "start": ({}, "nonsense", "'nonsense' is not an answer. Fix: write one of example, stages, notebook"),
     "notebook": ({"start": "notebook"}, "/no/such.ipynb", "/no/such.ipynb: does not exist. Fix: correct the path"),
-    "project_name": ({}, "", '"" cannot be a name: write one line without quotes and backslashes, as in "Penguins".'),
+    "project_name": ({}, "", '"" cannot be a name. Fix: write one line without quotes and backslashes, as in "Penguins".'),
     "dependencies": (
         {"start": "notebook", "notebook": "x.ipynb"},
         "scikit learn",
-        "'scikit learn' is no package: write names with commas between, as in pandas, scikit-learn>=1.7",
+        "'scikit learn' is not a package. Fix: write names separated by commas, as in pandas, scikit-learn>=1.7",
     ),
     "remote": (
         {},
         "s3://AKIA:wJal@bucket",
-        "'s3://***@bucket' is no answer: write one of none, local, s3, gs, azure, ssh",
+        "'s3://***@bucket' is not an answer. Fix: write one of none, local, s3, gs, azure, ssh",
     ),
-    "remote_url": ({"remote": "local"}, "store", "'store' lies in the project: name a folder beside it, as in ../dvc-storage, or a full path"),
+    "remote_url": ({"remote": "local"}, "store", "'store' is in the project. Fix: name a folder beside it, as in ../dvc-storage, or a full path"),
     "remote_endpoint": (
         {"remote": "s3", "remote_url": "s3://bucket"},
         "minio:9000",
-        "'minio:9000' is no endpoint: write https://HOST or http://HOST:PORT, or nothing for Amazon",
+        "'minio:9000' is not an endpoint. Fix: write https://HOST or http://HOST:PORT, or nothing for Amazon",
     ),
     "remote_profile": (
         {"remote": "s3", "remote_url": "s3://bucket"},
         "my team",
-        "'my team' is no profile: write the name of a section in ~/.aws/credentials, or nothing",
+        "'my team' is not a profile. Fix: write the name of a section in ~/.aws/credentials, or nothing",
     ),
     "remote_account": (
         {"remote": "azure", "remote_url": "azure://box"},
         "Ours",
-        "'Ours' is no storage account: write its name, 3 to 24 small letters and digits, or nothing",
+        "'Ours' is not a storage account. Fix: write its name, 3 to 24 lower-case letters and digits, or nothing",
     ),
-    "ci": ({}, "jenkins", "'jenkins' is no answer: write one of github, gitlab, none"),
-    "setup": ({}, "maybe", "'maybe' is no answer: write yes or no"),
+    "ci": ({}, "jenkins", "'jenkins' is not an answer. Fix: write one of github, gitlab, none"),
+    "setup": ({}, "maybe", "'maybe' is not an answer. Fix: write yes or no"),
 }  # fmt: skip
-UNKNOWN = f"'project' is no question: write one of {', '.join(QUESTIONS)}"
+UNKNOWN = f"'project' is not a question. Fix: write one of {', '.join(QUESTIONS)}"
 
 
 @pytest.fixture
@@ -83,11 +83,11 @@ def test_a_project_stays_as_it_is(render, place, verb):
     project.run("git", "commit", "--quiet", "--message", "work")
     refused = {
         "ci=jenkins": f"ci: {WRONG['ci'][2]}",
-        "start=stages": "start: decided at the copy: `uv run pipeline add NOTEBOOK` adds a stage",
+        "start=stages": "start: cannot change after the copy. Fix: add a stage by `uv run pipeline add NOTEBOOK`",
         "project_name=": f"project_name: {WRONG['project_name'][2]}",
-        "remote=gs": "remote_url: no URL is given: type gs://BUCKET/PATH, or add `-d remote_url=...` to the command",
+        "remote=gs": "remote_url: no URL is given. Fix: type gs://BUCKET/PATH, or add `-d remote_url=...` to the command",
         "project=x": UNKNOWN,
-        "notebook=x.ipynb": "notebook: 'x.ipynb' is of no use where start is example: leave it out, or copy with `-d start=notebook`",
+        "notebook=x.ipynb": "notebook: 'x.ipynb' is not used if start is example. Fix: remove it, or copy with `-d start=notebook`",
     }
     overwrite = ["--overwrite"] if verb == "recopy" else []
     for answer, line in refused.items():
@@ -120,14 +120,14 @@ def test_a_project_stays_as_it_is(render, place, verb):
 def test_a_list_is_refused_and_not_shown(render, question):
     others, *_ = WRONG[question]
     with pytest.raises(
-        UserMessageError, match=rf"^{question}: a list is no answer: write (yes or no|one (text|of .*))$"
+        UserMessageError, match=rf"^{question}: a list is not an answer. Fix: write (yes or no|one (text|of .*))$"
     ):
         render(**others, **{question: ["https://ada:abc@host"]})
 
 
 @pytest.mark.parametrize(("yaml", "kind"), [("{a: b}", "a mapping"), ("", "null"), ("2026-01-01", "a date")])
 def test_other_types_are_refused(render, yaml, kind):
-    with pytest.raises(UserMessageError, match=f"^project_name: {kind} is no answer: write one text$"):
+    with pytest.raises(UserMessageError, match=f"^project_name: {kind} is not an answer. Fix: write one text$"):
         render(project_name=YAML(typ="safe").load(yaml))
 
 

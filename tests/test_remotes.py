@@ -120,23 +120,23 @@ GOOD = [
     {"remote": "ssh", "remote_url": "ssh://host/p"},
 ]
 WORDS = "of ASCII letters, digits and -._~+= without spaces"
-SECRET = "has a secret in it: leave it out, the project's README.md says where it goes"
+SECRET = "contains a secret. Fix: remove the secret; the project's README.md says where to put it"
 FOLDER = "name a folder beside it, as in ../dvc-storage, or a full path"
-ODD = "which DVC's configuration cannot keep: take a folder with a plain name"
+ODD = "which DVC's configuration cannot keep. Fix: use a folder with a plain name"
 BAD = [
-    ("s3", "", "no URL is given: type s3://BUCKET/PATH, or add `-d remote_url=...` to the command"),
-    ("local", " ", "no folder is named: type its path, or add `-d remote_url=...` to the command"),
-    ("none", "s3://b", "'s3://b' is of no use where remote is none: leave it out, or choose another"),
+    ("s3", "", "no URL is given. Fix: type s3://BUCKET/PATH, or add `-d remote_url=...` to the command"),
+    ("local", " ", "no folder is given. Fix: type its path, or add `-d remote_url=...` to the command"),
+    ("none", "s3://b", "'s3://b' is not used if remote is none. Fix: remove it, or choose another remote"),
     *(
-        ("s3", url, f"{url!r} is no URL of s3: write s3://BUCKET/PATH, {WORDS}")
+        ("s3", url, f"{url!r} is not a URL of s3. Fix: write s3://BUCKET/PATH, {WORDS}")
         for url in ("gs://b/x", "S3://b", "s3a://b", "b/x", "s3://", "s3:///x", "s3://b/a b", "s3://b/ü", 's3://b/"')
     ),
-    *(("s3", url, f"{url!r} is no URL of s3: write s3://BUCKET/PATH, {WORDS}") for url in ("s3://b/#", "s3://b\n[x]")),
-    ("s3", "ssh://ada@host/p", f"'ssh://***@host/p' is no URL of s3: write s3://BUCKET/PATH, {WORDS}"),
-    ("gs", "gcs://b", f"'gcs://b' is no URL of gs: write gs://BUCKET/PATH, {WORDS}"),
-    ("azure", "az://c/x", f"'az://c/x' is no URL of azure: write azure://CONTAINER/PATH, {WORDS}"),
+    *(("s3", url, f"{url!r} is not a URL of s3. Fix: write s3://BUCKET/PATH, {WORDS}") for url in ("s3://b/#", "s3://b\n[x]")),
+    ("s3", "ssh://ada@host/p", f"'ssh://***@host/p' is not a URL of s3. Fix: write s3://BUCKET/PATH, {WORDS}"),
+    ("gs", "gcs://b", f"'gcs://b' is not a URL of gs. Fix: write gs://BUCKET/PATH, {WORDS}"),
+    ("azure", "az://c/x", f"'az://c/x' is not a URL of azure. Fix: write azure://CONTAINER/PATH, {WORDS}"),
     *(
-        ("ssh", url, f"{shown!r} is no URL of ssh: write ssh://USER@HOST/FULL/PATH, {WORDS}")
+        ("ssh", url, f"{shown!r} is not a URL of ssh. Fix: write ssh://USER@HOST/FULL/PATH, {WORDS}")
         for url, shown in [
             ("ssh://host", "ssh://host"),
             ("ssh://host/", "ssh://host/"),
@@ -153,21 +153,21 @@ BAD = [
     ("s3", "ssh://ada:abc@host/p", f"'ssh://***@host/p' {SECRET}"),
     ("azure", "azure://c/p?sv=1&sig=abc", f"'azure://c/p?***' {SECRET}"),
     ("azure", "DefaultEndpointsProtocol=https;AccountName=a;AccountKey=abc", f"'DefaultEndpointsProtocol=***' {SECRET}"),
-    ("local", "s3://b/x", "'s3://b/x' is a URL, and remote is local: name a folder, as in ../dvc-storage, or choose another remote"),
-    ("local", "ssh://ada@host/p", "'ssh://***@host/p' is a URL, and remote is local: name a folder, as in ../dvc-storage, or choose another remote"),
-    ("local", "store", f"'store' lies in the project: {FOLDER}"),
-    ("local", "a/../.", f"'a/../.' lies in the project: {FOLDER}"),
+    ("local", "s3://b/x", "'s3://b/x' is a URL, but remote is local. Fix: name a folder, as in ../dvc-storage, or choose another remote"),
+    ("local", "ssh://ada@host/p", "'ssh://***@host/p' is a URL, but remote is local. Fix: name a folder, as in ../dvc-storage, or choose another remote"),
+    ("local", "store", f"'store' is in the project. Fix: {FOLDER}"),
+    ("local", "a/../.", f"'a/../.' is in the project. Fix: {FOLDER}"),
     ("local", "/mnt/Büro", f"'/mnt/Büro' has 'ü' in it, {ODD}"),
     ("local", "/mnt/a\nb", f"'/mnt/a\\nb' has '\\n' in it, {ODD}"),
     ("local", "$HOME/x", f"'$HOME/x' has '$' in it, {ODD}"),
     ("local", "/mnt/#1", f"'/mnt/#1' has '#' in it, {ODD}"),
 ]  # fmt: skip
 BAD_OTHERS = [
-    ("remote_endpoint", "s3", "minio:9000", "'minio:9000' is no endpoint: write https://HOST or http://HOST:PORT, or nothing for Amazon"),
+    ("remote_endpoint", "s3", "minio:9000", "'minio:9000' is not an endpoint. Fix: write https://HOST or http://HOST:PORT, or nothing for Amazon"),
     ("remote_endpoint", "s3", "https://ada:abc@host", f"'https://***@host' {SECRET}"),
-    ("remote_endpoint", "gs", "http://host", "'http://host' is of no use where remote is gs: leave it out, or choose another"),
-    ("remote_profile", "s3", "my team", "'my team' is no profile: write the name of a section in ~/.aws/credentials, or nothing"),
-    ("remote_account", "azure", "My_Account", "'My_Account' is no storage account: write its name, 3 to 24 small letters and digits, or nothing"),
+    ("remote_endpoint", "gs", "http://host", "'http://host' is not used if remote is gs. Fix: remove it, or choose another remote"),
+    ("remote_profile", "s3", "my team", "'my team' is not a profile. Fix: write the name of a section in ~/.aws/credentials, or nothing"),
+    ("remote_account", "azure", "My_Account", "'My_Account' is not a storage account. Fix: write its name, 3 to 24 lower-case letters and digits, or nothing"),
 ]  # fmt: skip
 
 
@@ -264,7 +264,7 @@ def test_a_remote_of_the_persons_own_stays(rendered, made):
     commit(rendered)
     # An answer that no longer fits is refused in one line.
     with pytest.raises(
-        AssertionError, match=r"\n *remote_url: 's3://bucket/path' is no URL of gs: write gs://BUCKET/PATH"
+        AssertionError, match=r"\n *remote_url: 's3://bucket/path' is not a URL of gs. Fix: write gs://BUCKET/PATH"
     ):
         update(rendered, remote="gs")
     assert rendered.run("git", "status", "--porcelain").stdout == ""

@@ -166,7 +166,7 @@ def test_no_notebook_is_refused(render):
 def test_dependencies_that_are_none_are_refused(render, churn):
     with pytest.raises(
         UserMessageError,
-        match="^dependencies: 'scikit learn' is no package: write names with commas between, as in pandas",
+        match="^dependencies: 'scikit learn' is not a package. Fix: write names separated by commas, as in pandas",
     ):
         render(**from_notebook(churn), dependencies="pandas, scikit learn, ,numpy")
 

@@ -384,7 +384,7 @@ def test_a_conflict_is_seen_refused_and_mended_as_the_message_says(conflict, ver
         for command, has, lacks in ((theirs, "# clash", "# mine"), (ours, "# mine", "# clash")):
             said = project.run(*command[:-1], name, check=False).stdout
             assert said == "Updated 1 path from the index\n[ERROR] Unmerged files.  Resolve before committing.\n"
-            assert '"Unmerged files" after these two' in message
+            assert '"Unmerged files" after these two commands: ignore it' in message
             assert has in project.read(name) and lacks not in project.read(name)
         assert project.read(name).encode() == before[name].replace(b"python -m pipeline", b"pipeline")
     # Marked as mended, and is not.
@@ -440,9 +440,7 @@ def test_rests_of_an_update_are_refused(conflict, version):
     assert re.search(r"In conflict: .*\bdvc\.yaml\.rej", said)
     assert (project.path / "dvc.yaml.rej").exists()
     # The commands for markers are no use here.
-    by_hand = (
-        "\nFILE.rej holds what could not be merged into FILE: do that by hand and delete FILE.rej. Then\n    uv sync"
-    )
+    by_hand = "\nFILE.rej contains the changes that could not be merged into FILE. Make them by hand and delete FILE.rej. Then\n    uv sync"
     assert by_hand in said and "<<<<<<<" not in said and "--ours" not in said
     project.write(".pipeline/x.py.rej", "x\n")
     project.write(".pipeline/x.py", "<<<<<<< before updating\nx\n=======\ny\n>>>>>>> after updating\n")
