@@ -406,7 +406,7 @@ def test_an_exit_is_a_failure(bare, call, said):
     done = bare.pipeline(*RUN, check=False)
     assert done.returncode == 1
     assert done.stdout.endswith(
-        f"notebooks/fit.ipynb: cell 2: called sys.exit({said}): cells 3, 4 never ran: a run must reach the notebook's end\n{TO_DEBUG}"
+        f"notebooks/fit.ipynb: cell 2: called sys.exit({said}): cells 3, 4 never ran. Fix: remove the call: a run must reach the notebook's end\n{TO_DEBUG}"
     )
     assert not (bare.path / "after").exists()
 
@@ -416,7 +416,7 @@ def test_an_exit_after_which_cells_ran_names_none(bare):
     bare.write("leaves.py", "import sys\nsys.exit(2)\n")
     ready(bare, "%run leaves.py", "print('after')")
     assert bare.pipeline(*RUN, check=False).stdout == (
-        f"after\nnotebooks/fit.ipynb: cell 2: called sys.exit(2): a run must reach the notebook's end\n{TO_DEBUG}"
+        f"after\nnotebooks/fit.ipynb: cell 2: called sys.exit(2). Fix: remove the call: a run must reach the notebook's end\n{TO_DEBUG}"
     )
 
 
@@ -553,7 +553,7 @@ def test_values_that_change_during_the_run_are_not_recorded(bare):
     bare.run("dvc", "init", "--quiet")
     done = bare.run("dvc", "repro", check=False)
     assert done.returncode != 0
-    assert "params.yaml changed while notebooks/fit.ipynb ran: the run used the old values" in done.stdout
+    assert "params.yaml changed while notebooks/fit.ipynb ran, which used the old values" in done.stdout
     assert not (bare.path / "dvc.lock").exists()
 
 

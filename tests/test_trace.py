@@ -27,11 +27,11 @@ stages:
 READ = "open('data/a.csv').read()\n"
 WRITE = "open('processed/out.csv', 'w').write('1')\n"
 READ_UNDECLARED = (
-    "notebooks/fit.ipynb: stage `fit` read what dvc.yaml does not declare: add to its `deps:` "
+    "notebooks/fit.ipynb: stage `fit` read what dvc.yaml does not declare. Fix: add to its `deps:` "
     "(`pipeline add notebooks/fit.ipynb` does it)\n"
 )
 WROTE_UNDECLARED = (
-    "notebooks/fit.ipynb: stage `fit` wrote what dvc.yaml does not declare: add to its `outs:` "
+    "notebooks/fit.ipynb: stage `fit` wrote what dvc.yaml does not declare. Fix: add to its `outs:` "
     "(`pipeline add notebooks/fit.ipynb` does it)\n"
 )
 
@@ -194,7 +194,7 @@ def test_parameters_of_another_file_that_change_during_the_run(bare):
         STAGE.replace("[train]", "[train, {more.yaml: [base]}]"),
     )
     assert code != 0 and not (bare.path / "dvc.lock").exists()
-    assert "\nmore.yaml changed while notebooks/fit.ipynb ran: the run used the old values" in said
+    assert "\nmore.yaml changed while notebooks/fit.ipynb ran, which used the old values" in said
 
 
 def test_what_changes_beside_the_inputs_is_no_reason(bare):
@@ -257,10 +257,10 @@ def test_declared_but_not_touched(bare):
     done = bare.pipeline(*RUN, "--strict", check=False)
     assert done.returncode == 1
     assert done.stdout == (
-        "dvc.yaml:4: stage `fit` declares the input data/b.csv, which notebooks/fit.ipynb did not read: "
-        "take it off the list, or read it\n"
-        "dvc.yaml:6: stage `fit` declares the output processed/two, which notebooks/fit.ipynb did not write: "
-        "take it off the list, or write it\n"
+        "dvc.yaml:4: stage `fit` declares the input data/b.csv, which notebooks/fit.ipynb did not read. "
+        "Fix: remove it from the list, or read it\n"
+        "dvc.yaml:6: stage `fit` declares the output processed/two, which notebooks/fit.ipynb did not write. "
+        "Fix: remove it from the list, or write it\n"
     )
     # What another command of the stage touches is not known.
     bare.replace("dvc.yaml", "outputs/fit.ipynb\n", "outputs/fit.ipynb && touch processed/two\n")
@@ -392,8 +392,8 @@ def test_parameter_files(bare):
     bare.write("more.yaml", "base: {}\n")
     bare.write("all.yaml", "{}\n")
     assert bare.pipeline(*RUN).stdout == "".join(
-        f"notebooks/fit.ipynb: read {name}.yaml itself, of which DVC tracks for stage `fit` only what its `params:` "
-        "lists: take the values from the parameters cell\n"
+        f"notebooks/fit.ipynb: read {name}.yaml itself: DVC tracks only what `params:` of stage `fit` "
+        "lists. Fix: take the values from the parameters cell\n"
         for name in ("more", "params")
     )
 
@@ -593,8 +593,8 @@ def test_a_native_reader_of_someone_elses_file(bare):
     # As an ordinary user, whom this machine's Python may be closed to.
     done = bare.run("setpriv", "--bounding-set=-fowner", "--inh-caps=-fowner", "pipeline", *RUN)
     assert done.stdout == (
-        "dvc.yaml:4: stage `fit` declares the input data/c.csv, which notebooks/fit.ipynb did not read: "
-        "take it off the list, or read it\n"
+        "dvc.yaml:4: stage `fit` declares the input data/c.csv, which notebooks/fit.ipynb did not read. "
+        "Fix: remove it from the list, or read it\n"
     )
 
 

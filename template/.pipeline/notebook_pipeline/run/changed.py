@@ -22,7 +22,7 @@ def find_changed_values(project: Project, stage: Stage, notebook: Notebook, valu
             return
     changed = [file for file in sorted(list_parameter_files(stage)) if _text_of(now, file) != _text_of(project, file)]
     yield (
-        f"{', '.join(changed) or PARAMS_FILE} changed while {notebook.path} ran: the run used the old values; run `dvc repro` again"
+        f"{', '.join(changed) or PARAMS_FILE} changed while {notebook.path} ran, which used the old values. Fix: run `dvc repro` again"
     )
 
 

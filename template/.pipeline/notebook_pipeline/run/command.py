@@ -22,8 +22,8 @@ from notebook_pipeline.run.undeclared import find_undeclared, find_untouched
 def main(argv: list[str]) -> int:
     """Checks, executes and writes the executed notebook to OUTPUT, however the run ends.
 
-    Returns the exit code: 0, 1 where the run was refused or a cell failed, 128 + the signal that ended it; with --strict
-    also 1 where dvc.yaml does not declare what the run touched.
+    Returns the exit code: 0, 1 if the run was refused or a cell failed, 128 + the signal that ended it; with --strict
+    also 1 if dvc.yaml does not declare what the run touched.
     """
     arguments = _parse(argv)
     try:

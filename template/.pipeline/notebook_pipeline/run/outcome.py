@@ -70,7 +70,9 @@ def _report_error(run, index: int, name: str, message: str, traceback: list[str]
     cell, place = run.executed.cells[index], f"{run.notebook.path}: cell {run.number(index)}"
     if name == "SystemExit":
         never_ran = _name_never_ran(run, _never_ran(run, index + 1))
-        return _say(f"{place}: called sys.exit({message}){never_ran}: a run must reach the notebook's end")
+        return _say(
+            f"{place}: called sys.exit({message}){never_ran}. Fix: remove the call: a run must reach the notebook's end"
+        )
     coloured = "\n".join(traceback)
     plain = re.sub(r"\x1b\[[0-9;]*m", "", coloured)
     # IPython names the cell by its count: the first frame of this cell is the line that failed.

@@ -35,14 +35,14 @@ def find_undeclared(project: Project, stage: Stage, notebook: Notebook, trace: T
     for what, key, found in (("read", "deps", sorted(inputs)), ("wrote", "outs", made)):
         if found:
             yield (
-                f"{notebook.path}: stage `{stage.name}` {what} what {PIPELINE_FILE} does not declare: add to its `{key}:` "
+                f"{notebook.path}: stage `{stage.name}` {what} what {PIPELINE_FILE} does not declare. Fix: add to its `{key}:` "
                 f"(`pipeline add {notebook.path}` does it)"
             )
             yield from (f"      - {yaml_edit.on_one_line(path)}" for path in found)
     for path in sorted(read & in_part):
         yield (
-            f"{notebook.path}: read {path} itself, of which DVC tracks for stage `{stage.name}` only what its `params:` "
-            "lists: take the values from the parameters cell"
+            f"{notebook.path}: read {path} itself: DVC tracks only what `params:` of stage `{stage.name}` "
+            "lists. Fix: take the values from the parameters cell"
         )
 
 
@@ -71,7 +71,7 @@ def find_untouched(project: Project, stage: Stage, notebook: Notebook, trace: Tr
             ):
                 yield (
                     f"{project.place(stage, key)}: stage `{stage.name}` declares the {what} {path}, which "
-                    f"{notebook.path} did not {verb}: take it off the list, or {verb} it"
+                    f"{notebook.path} did not {verb}. Fix: remove it from the list, or {verb} it"
                 )
 
 
