@@ -170,7 +170,7 @@ def test_a_prompt_says_it_and_asks_again(template, place):
     dialogue = [
         ("Where is the notebook?", "none.ipynb"), ("does not exist", "x.ipynb"),
         ("What is the project called?", 'the "best"'), ("cannot be a name", "Birds"),
-        ("Which packages does", "scikit learn"), ("is no package", "pandas"),
+        ("Which packages does", "scikit learn"), ("is not a package", "pandas"),
         ("At which URL?", ""), ("no URL is given", "s3://bucket"),
         ("At which address", ""), ("With which profile", ""),
     ]  # fmt: skip

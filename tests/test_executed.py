@@ -265,14 +265,10 @@ def test_an_exit_handler(bare):
 
 
 def test_threads_without_end_are_stopped(bare):
-<<<<<<< HEAD
-    script = "from notebook_pipeline.run import command as run; run.PATIENCE_AT_END = 1; import sys; sys.exit(run.main(sys.argv[1:]))"
-=======
     script = (
         "import sys; from notebook_pipeline.run import command, outcome; outcome.PATIENCE_AT_END = 1; "
         "sys.exit(command.main(sys.argv[1:]))"
     )
->>>>>>> h_c/work
     ready(bare, "import threading, time\nthreading.Thread(target=time.sleep, args=[600]).start()")
     done = bare.run("python", "-c", script, *RUN[1:], check=False)
     assert done.returncode == 1

@@ -93,7 +93,7 @@ def test_names_come_from_the_folder(render, folder, package):
 
 
 def test_a_name_that_toml_cannot_hold_is_refused(render):
-    with pytest.raises(UserMessageError, match='^project_name: "the .*best.*" cannot be a name: write one line'):
+    with pytest.raises(UserMessageError, match='^project_name: "the .*best.*" cannot be a name. Fix: write one line'):
         render(project_name='the "best"')
 
 
@@ -152,12 +152,12 @@ def test_what_is_no_notebook_is_refused(render, tmp_path, text, refusal):
 
 def test_no_notebook_is_refused(render):
     with pytest.raises(
-        UserMessageError, match="^notebook: no notebook is named: type its path, or add `-d notebook=PATH`"
+        UserMessageError, match="^notebook: no notebook is given. Fix: type its path, or add `-d notebook=PATH`"
     ):
         render(start="notebook")
-    with pytest.raises(UserMessageError, match="^notebook: no notebook is named"):
+    with pytest.raises(UserMessageError, match="^notebook: no notebook is given"):
         render(start="notebook", notebook="")
-    with pytest.raises(UserMessageError, match="^notebook: no notebook is named"):
+    with pytest.raises(UserMessageError, match="^notebook: no notebook is given"):
         render(start="notebook", dependencies="numpy")
     with pytest.raises(UserMessageError, match="^notebook: .*/x.ipynb: does not exist. Fix: correct the path$"):
         render(start="notebook", notebook="~nobody-here/x.ipynb")
