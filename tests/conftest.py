@@ -15,6 +15,7 @@ from pathlib import Path
 
 import copier
 import pytest
+from hypothesis import settings
 from ruamel.yaml import YAML
 
 TEMPLATE = Path(__file__).parents[1]
@@ -23,6 +24,17 @@ TEMPLATE = Path(__file__).parents[1]
 NOT_THEIRS = ("VIRTUAL_ENV", "PYTHONPATH", "PYTHONDONTWRITEBYTECODE", "DVC_STAGE", "PYTEST_CURRENT_TEST")
 # Windows has none, and skips the tests that send it.
 KILL = getattr(signal, "SIGKILL", None)
+
+# How long an example takes says how busy the machine is.
+settings.register_profile("no deadline", deadline=None)
+settings.load_profile("no deadline")
+
+
+def pytest_collection_modifyitems(items) -> None:
+    """Mark what needs a project that `copier copy` or `copier update` makes, with its environment."""
+    for item in items:
+        if {"made", "staged", "template", "environ"} & {*item.fixturenames}:
+            item.add_marker("project")
 
 
 def pytest_addoption(parser) -> None:

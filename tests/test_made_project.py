@@ -37,6 +37,20 @@ def execute_in_editor(project) -> None:
     )  # fmt: skip
 
 
+def test_what_a_newcomer_sees(made):
+    """The template's code is behind a dot: nothing that lists, searches or checks a project's files comes to it."""
+    seen = sorted(path.name for path in made.path.iterdir() if not path.name.startswith("."))
+    files = "AGENTS.md README.md data dvc.lock dvc.yaml notebooks outputs params.yaml pyproject.toml uv.lock"
+    assert seen == files.split()
+    assert len(made.read("AGENTS.md").splitlines()) <= 25
+    package = ".pipeline/notebook_pipeline/__main__.py"
+    assert ".pipeline" not in made.run("ruff", "check", "--show-files").stdout
+    assert made.run("ruff", "check", "--force-exclude", "--show-files", package).stdout.count(".py") == 0
+    vendored = made.run("git", "check-attr", "linguist-vendored", "--", package).stdout
+    assert vendored == f"{package}: linguist-vendored: set\n"
+    assert '".pipeline": true' in made.read(".vscode/settings.json")
+
+
 def test_it_has_run(made):
     metrics = YAML(typ="safe").load(made.read("outputs/metrics.yaml"))
     assert list(metrics) == ["accuracy", "precision", "recall", "f1"]

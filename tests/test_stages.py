@@ -286,3 +286,9 @@ def points(plot: list[dict]) -> list[dict]:
     """The rows that a plot of `dvc plots show --json` draws."""
     content = plot[0]["content"]
     return (json.loads(content) if isinstance(content, str) else content)["data"]["values"]
+
+
+def test_each_experiment_uses_and_names_its_own_code(stages):
+    """DVC's temporary folder has the `.pipeline` of its commit, whichever one the environment has."""
+    said = stages.run("dvc", "exp", "run", "--temp", "-S", "train.epochs=2").stdout
+    assert re.search(r"pipeline: uses the code in .*[/\\]\.dvc[/\\]tmp[/\\]exps[/\\].*[/\\]\.pipeline\n", said), said
