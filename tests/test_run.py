@@ -486,6 +486,24 @@ def test_a_run_has_no_heartbeat(bare):
     bare.run("python", "-c", HEARTBEAT, *RUN[1:])
 
 
+@pytest.mark.parametrize("version", [6, 7])
+def test_each_ipykernel_runs_a_notebook(bare, tmp_path_factory, version):
+    folder = tmp_path_factory.mktemp(f"ipykernel{version}")
+    install = ["uv", "pip", "install", "--quiet", "--target", str(folder), f"ipykernel=={version}.*"]
+    python = shutil.which("python", path=bare.environ["PATH"])
+    done = subprocess.run([*install, "--python", python], capture_output=True, text=True)
+    if done.returncode:
+        pytest.skip(f"uv cannot install ipykernel {version}: {done.stderr[-300:]}")
+    bare.environ = bare.environ | {"PYTHONPATH": str(folder)}
+    ready(bare, "import ipykernel\nprint(ipykernel.__version__, LR)", "%time 1", "input_ = 2\ninput_")
+    bare.pipeline(*RUN)
+    (text,) = re.findall(r'"(\d+\.\d+\.\d+\S*) (\S+?)\\n"', bare.read("outputs/fit.ipynb"))
+    assert text[0].startswith(f"{version}.") and text[1] == "0.5"
+    failing = "raise ValueError('no')"
+    ready(bare, failing)
+    assert "ValueError: no" in bare.pipeline(*RUN, check=False).stdout
+
+
 def test_the_debugger_is_there_for_who_imports_it(bare):
     """The kernel itself starts without it."""
     ready(bare, "import sys\nassert 'debugpy' not in sys.modules\nimport debugpy\nprint(debugpy.__name__)")
