@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from conftest import Workspace, on_path
 from ruamel.yaml import YAML
-from test_made_project import ran
+from samples import ran
 
 from notebook_pipeline.notebook.document import bindings, read
 

@@ -15,8 +15,7 @@ from pathlib import Path
 
 import pytest
 from conftest import KILL, Workspace
-from test_made_project import ran
-from test_run import wait
+from samples import ran, wait
 
 AGAIN = "uv run pipeline setup"
 

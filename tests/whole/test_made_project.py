@@ -1,20 +1,15 @@
 """A made project, used as its owner uses it."""
 
 import json
-import re
 import shutil
 import subprocess
 
 import pytest
 from conftest import on_path
 from ruamel.yaml import YAML
+from samples import ran
 
 LOCK, NOTEBOOK = "dvc.lock", "notebooks/penguins.ipynb"
-
-
-def ran(output: str) -> list[str]:
-    """The stages that a `dvc repro` ran."""
-    return re.findall(r"Running stage '(.*)'", output)
 
 
 def edit_notebook(project, change) -> None:

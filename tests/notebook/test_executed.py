@@ -10,7 +10,7 @@ import uuid
 
 import pytest
 from conftest import TEMPLATE, Workspace
-from test_run import RUN, ready
+from samples import RUN, ready
 
 from notebook_pipeline.notebook import executed
 

@@ -5,8 +5,7 @@ import re
 
 import pytest
 from conftest import Workspace, notebook
-from test_made_project import ran
-from test_packages import UV_LOCK
+from samples import UV_LOCK, ran
 
 from notebook_pipeline import files
 from notebook_pipeline.check import record

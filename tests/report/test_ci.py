@@ -60,7 +60,7 @@ class Branch:
         return self.project.run("git", *arguments).stdout
 
     def save(self, message: str, data: bool = False) -> None:
-        """Commits and pushes, new data, too, as the hooks do (tests/test_made_project.py)."""
+        """Commits and pushes, new data, too, as the hooks do (tests/whole/test_made_project.py)."""
         self.git("add", "--all")
         self.git("commit", "--quiet", "--no-verify", "--message", message)
         if data:

@@ -21,7 +21,7 @@ FILES = """
 pyproject.toml
 """.split()
 # The package that it carries, as it lies here.
-PACKAGE = Path(__file__).parents[1] / "template" / ".pipeline"
+PACKAGE = Path(__file__).parents[2] / "template" / ".pipeline"
 FILES += [
     f".pipeline/{path.relative_to(PACKAGE).as_posix()}"
     for path in PACKAGE.rglob("*")
