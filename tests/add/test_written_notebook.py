@@ -111,13 +111,13 @@ def test_what_the_commit_makes_of_it_is_there_before_the_run(project, tmp_path):
     assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
 
     project.write("more.py", "import sys\n\nfor path in sys.argv[1:]:\n    open(path, 'a').write('# more\\n')\n")
-    project.replace(".pre-commit-config.yaml", "      # Hooks of your own", """\
+    project.replace(".pre-commit-config.yaml", "      # Put your own hooks that change files", """\
       - id: more
         name: more
         entry: uv run python more.py
         language: system
         files: ^notebooks/local.py$
-      # Hooks of your own""")  # fmt: skip
+      # Put your own hooks that change files""")  # fmt: skip
     project.write("notebooks/local.py", project.read("notebooks/local.py") + "\n\nx = 1\n")
     said = "notebooks/local.py: a hook changed what dvc.lock recorded. Fix: run `uv run dvc repro` and commit again"
     project.run("git", "add", "--all")
