@@ -296,6 +296,22 @@ def test_a_first_copy_says_what_it_lacks(made, tmp_path):
     assert project.run("git", "status", "--porcelain").stdout == ""
 
 
+def test_what_the_hooks_object_to_at_the_first_commit_is_the_last_word(project):
+    shutil.rmtree(project.path / ".git")
+    project.write("id_ed25519", "mine\n")
+    lines = setup(project, 1)
+    assert any(line.startswith("id_ed25519: looks like a secret") for line in lines)
+    assert (
+        "first commit: committed, although the hooks object (above). Fix: correct what `uv run pre-commit run --all-files` "
+        "lists, then commit again"
+    ) in lines
+    assert lines[-1].endswith(f"First do what the line `first commit: ...` says, then: {AGAIN}")
+    assert project.run("git", "status", "--porcelain").stdout == ""
+    project.run("git", "rm", "--quiet", "id_ed25519")
+    project.run("git", "commit", "--quiet", "--message", "Without it")
+    setup(project)
+
+
 def test_a_first_commit_of_the_persons_own_is_the_first(project):
     """Made before setup could; what they have begun since is theirs to commit."""
     project.run("git", "config", "pipeline.firstCommitDue", "true")

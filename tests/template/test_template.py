@@ -186,6 +186,26 @@ def test_the_set_up_is_given_the_notebook(template, churn, tmp_path, monkeypatch
             assert (f"    uv run pipeline setup {arguments}\n" in printed) != setup
 
 
+def test_the_last_words_after_a_set_up_that_failed(template, tmp_path, environ):
+    """Without uv it fails at once. Copier's message then says what to do first, and not only that all can be run."""
+    path = os.pathsep.join(
+        folder for folder in environ["PATH"].split(os.pathsep) if not shutil.which("uv", path=folder)
+    )
+    if not shutil.which("git", path=path):
+        pytest.skip("git and uv lie in one folder")
+    without_uv = {name: value for name, value in environ.items() if name != "UV"} | {"PATH": path}
+    command = [sys.executable, "-m", "copier", "copy", "--trust", "--defaults", str(template), str(tmp_path / "new")]
+    done = subprocess.run(command, env=without_uv, check=True, capture_output=True, text=True, encoding="utf-8")
+    assert (
+        done.stdout.strip()
+        == "uv: not found, so the project is not set up. Fix: pip install uv, then, there, uv run pipeline setup"
+    )
+    assert (
+        f"\nnew is in {tmp_path / 'new'}, but it is not set up: first do what the lines above say. Then type there\n"
+        "    uv run pipeline setup  "
+    ) in done.stderr
+
+
 def test_an_update_needs_no_notebook(template, churn, tmp_path, monkeypatch, capsys, environ):
     monkeypatch.setenv("COPIER_SETTINGS_PATH", environ["COPIER_SETTINGS_PATH"])
     monkeypatch.setenv("GIT_CONFIG_GLOBAL", environ["GIT_CONFIG_GLOBAL"])

@@ -263,15 +263,20 @@ def _first_commit() -> str:
             "git config --global user.email you@example.com"
         )
     commit = ("git", "commit", "--quiet", "--message", "Start of the project")
-    said = "committed the project as it is"
     # Hooks refuse the commit in which they mend a file, and accept the next one.
-    if not _succeeds(*commit, quiet=True):
+    is_accepted = _succeeds(*commit, quiet=True)
+    if not is_accepted:
         _run("git", "add", "--all", hint="git add --all")
-        if not _succeeds(*commit):
-            _run(*commit, "--no-verify", hint=AGAIN)
-            said += ", though the hooks object: uv run pre-commit run --all-files says to what"
+        is_accepted = _succeeds(*commit)
+    if not is_accepted:
+        _run(*commit, "--no-verify", hint=AGAIN)  # what follows needs a first commit
     _run("git", "config", "--unset", FIRST_COMMIT_DUE, hint=AGAIN)
-    return said
+    if not is_accepted:
+        raise StepFailed(
+            "committed, although the hooks object (above). Fix: correct what `uv run pre-commit run --all-files` lists, "
+            "then commit again"
+        )
+    return "committed the project as it is"
 
 
 def _top() -> str:
