@@ -15,6 +15,7 @@ def test_pictures_of_markdown_cells(tmp_path):
         "work/up.svg",
         "work/deep/note.txt",
         "work/other/up.gif",
+        "work/more/logo.png",
     ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_text(name)
