@@ -26,6 +26,7 @@ from pathlib import Path
 
 from notebook_pipeline import files, git, secret_files, shell
 from notebook_pipeline.add import bring, lift
+from notebook_pipeline.add.order import find_notebooks, in_order
 from notebook_pipeline.add.pictures import find_pictures
 from notebook_pipeline.check import command as check
 from notebook_pipeline.code import command as code
@@ -63,12 +64,35 @@ class Refused(Exception):
 
 
 def main(argv: list[str]) -> int:
-    """Adds the notebook and says what was done, one line each.
+    """Add the notebooks, and say what was done, one line each.
 
-    Returns the exit code: 1 if nothing was changed; INCOMPLETE if the stage was made as far as its run got.
+    Returns the exit code: 1 if nothing was changed; INCOMPLETE if not every notebook became a stage that runs.
     """
+    arguments = _parse(argv)
+    notebooks = find_notebooks(arguments.notebook)
+    if not notebooks:
+        print(f"{', '.join(arguments.notebook)}: contains no notebook. Fix: correct the path", file=sys.stderr)
+        return 1
+    if len(notebooks) > 1 and (arguments.name or arguments.lift):
+        print("--name, --lift: belong to one notebook. Fix: add the notebooks one by one", file=sys.stderr)
+        return 1
+    codes = {}
+    for source in in_order(notebooks) if len(notebooks) > 1 else notebooks:
+        if len(notebooks) > 1:
+            print(f"\n== {source}", flush=True)
+        # What the notebooks before this one changed is not the person's.
+        codes[source] = _add_and_run(source, arguments, is_first={*codes.values()} <= {1})
+    if len(notebooks) > 1:
+        failed = [str(source) for source, code in codes.items() if code]
+        names = f"; not {', '.join(failed)}: see above" if failed else ""
+        print(f"\n{len(codes) - len(failed)} of {len(codes)} notebooks are stages{names}")
+    done = {*codes.values()}
+    return done.pop() if len(done) == 1 else INCOMPLETE
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="pipeline add", description=__doc__.partition(": ")[2].split("\n")[0])
-    parser.add_argument("notebook", metavar="NOTEBOOK")
+    parser.add_argument("notebook", metavar="NOTEBOOK", nargs="+", help="notebooks, or folders of them")
     parser.add_argument("--name", help="the stage's name (default: the notebook's)")
     parser.add_argument(
         "--lift",
@@ -81,12 +105,14 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--allow", metavar="PATH", action="append", default=[], help="copy a file that looks like a secret and is none"
     )
-    arguments = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def _add_and_run(source: Path, arguments: argparse.Namespace, is_first: bool) -> int:
+    """Make a stage of one notebook. Returns the exit code: 1 if nothing was changed, INCOMPLETE if its run failed."""
     exit_code = 1
     try:
-        names = [as_python_reads(name.strip()) for name in arguments.lift.split(",") if name.strip()]
-        source = Path(arguments.notebook).expanduser()
-        added = _add(source, arguments.name, names, [Path(path) for path in arguments.allow], arguments.yes)
+        added = _add(source, arguments, is_first)
         exit_code = INCOMPLETE
         return _finish(added, not arguments.no_run)
     except (NotebookError, ProjectError, yaml_edit.EditError, Refused) as error:
@@ -94,12 +120,13 @@ def main(argv: list[str]) -> int:
         return exit_code
 
 
-def _add(source: Path, name: str | None, names: list[str], allow: list[Path], yes: bool) -> "_Added":
+def _add(source: Path, arguments: argparse.Namespace, is_first: bool) -> "_Added":
     """Writes the notebook, its files and its stage, or nothing: the run comes after that."""
+    name, names = arguments.name, [as_python_reads(each.strip()) for each in arguments.lift.split(",") if each.strip()]
     root = Path.cwd().resolve()
     if name is not None and not re.fullmatch(r"[\w-]+", name):
         raise Refused(f"--name {name}: DVC does not take this name. Fix: write letters, digits, _ and - only")
-    allowed = {path.expanduser().resolve() for path in allow} | secret_files.allowed_in(root)
+    allowed = {Path(path).expanduser().resolve() for path in arguments.allow} | secret_files.allowed_in(root)
     saved = source.read_bytes() if source.is_file() else b""
     given = read(source)
     for number, cell in enumerate(given.document["cells"], 1):
@@ -132,7 +159,7 @@ def _add(source: Path, name: str | None, names: list[str], allow: list[Path], ye
         found.notebook, pictures = find_pictures(found.notebook, origin, FOLDER)
     copies = {**found.copies, **modules, **pictures}
     _refuse_overwriting(source, found.copies, modules, pictures)
-    _ask_for_far(source, [*copies], yes)
+    _ask_for_far(source, [*copies], arguments.yes)
     found.notes += imports.missing_runs(given, origin, root)
     if modules:
         found.notebook = imports.with_runs_followed(found.notebook, origin, modules)
@@ -140,7 +167,7 @@ def _add(source: Path, name: str | None, names: list[str], allow: list[Path], ye
         found.notebook = _starting_in_root(found.notebook, bool(modules), found.folders)
     lifted = lift.lifted(found.notebook, names)
     is_written = not inside or lifted.notebook.document != given.document
-    _refuse_unsaved(PIPELINE_FILE, PARAMS_FILE, *([target] if is_written else []))
+    _refuse_unsaved(*([PIPELINE_FILE, PARAMS_FILE] if is_first else []), *([target] if is_written else []))
     # The numbers of cells are those of the copy, where the one of parameters may be new.
     lines = [*found.notes, *(line.replace(given.path, target, 1) for line in lifted.notes)]
     lines += [_said_secret(_shown(file), reason) for file, reason in sorted(found.secrets.items())]
