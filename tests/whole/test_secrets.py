@@ -143,7 +143,7 @@ def test_none_comes_along(tmp_path, monkeypatch, cell, expected):
     found = brought(given, work, tmp_path / "project")
     assert sorted(found.copies.values()) == expected
     # The code names them as before, and nobody is told to put them into the project.
-    assert not [note for note in found.notes if "is not there" in note]
+    assert not [note for note in found.notes if "does not exist" in note]
 
 
 @pytest.fixture(scope="session")
