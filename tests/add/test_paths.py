@@ -206,6 +206,11 @@ PATHS = {
         "R = Path('data/external/raw')\nread(R / 'b.csv').to_csv(Path('data/processed/n.csv'))\nread(Path('data/processed/n.csv'))",
         {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, {"data/processed/n.csv"},
     ),
+    "a text that is compared with, and a key": (
+        "if source == 'a.csv': read('a.csv')\nnotes = {'a.csv': 1}\nprint(notes['a.csv'])",
+        "if source == 'a.csv': read('data/external/a.csv')\nnotes = {'a.csv': 1}\nprint(notes['a.csv'])",
+        {"a.csv": "a.csv"}, {"a.csv"}, set(),
+    ),
     "an input that is written over": (
         "read('raw/b.csv').to_csv('raw/b.csv')\nread('raw/b.csv')",
         "read('data/external/raw/b.csv').to_csv('data/processed/b.csv')\nread('data/processed/b.csv')",

@@ -747,6 +747,10 @@ def _is_no_use(node: ast.expr, parent: ast.AST | None, once: dict) -> bool:
             return True  # a text of its own; a piece of a formatted one
         case ast.Subscript(slice=key):
             return key is node  # a column
+        case ast.Dict(keys=keys) if node in keys:
+            return True  # elsewhere in the code it is asked for by this name
+        case ast.Compare():
+            return True  # what it is compared with has this name still
         case ast.Call(func=ast.Attribute(value=folder, attr="glob" | "rglob")) if node in parent.args:
             # `folder.glob("*.png")`: the pattern belongs to the folder; that of `glob.glob` is a path.
             return not (isinstance(folder, ast.Name) and folder.id == "glob")

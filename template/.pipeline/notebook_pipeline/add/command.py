@@ -55,6 +55,8 @@ METRICS = (".json", ".yaml", ".yml", ".toml")
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".bmp")
 SMALL = 100_000
 """Bytes up to which a file of numbers is a metric and a table may be a plot; larger ones are data."""
+MUCH = 10**9
+"""Bytes above which nothing is copied without a question."""
 INCOMPLETE = 3
 """The exit code when the stage was made, but its run failed."""
 
@@ -101,7 +103,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="make parameters of the variables and arguments of these names: SEED,epochs",
     )
     parser.add_argument("--no-run", action="store_true", help="do not run it: list only what the code tells")
-    parser.add_argument("--yes", action="store_true", help="copy files from outside the notebook's repository, too")
+    parser.add_argument(
+        "--yes", action="store_true", help="copy more than 1 GB, and files from outside the notebook's repository"
+    )
     parser.add_argument(
         "--allow", metavar="PATH", action="append", default=[], help="copy a file that looks like a secret and is none"
     )
@@ -159,7 +163,7 @@ def _add(source: Path, arguments: argparse.Namespace, is_first: bool) -> "_Added
         found.notebook, pictures = find_pictures(found.notebook, origin, FOLDER)
     copies = {**found.copies, **modules, **pictures}
     _refuse_overwriting(source, found.copies, modules, pictures)
-    _ask_for_far(source, [*copies], arguments.yes)
+    _ask_before_copying(source, [*copies], arguments.yes)
     found.notes += imports.missing_runs(given, origin, root)
     if modules:
         found.notebook = imports.with_runs_followed(found.notebook, origin, modules)
@@ -264,17 +268,19 @@ def _all_or_nothing(own: Collection[str], copies: Collection[str]) -> Iterator[N
     print(said.getvalue(), end="")
 
 
-def _ask_for_far(source: Path, copies: list[Path], yes: bool) -> None:
-    """Asks before files are copied from outside the notebook's repository, or folder if it lies in none."""
+def _ask_before_copying(source: Path, copies: list[Path], yes: bool) -> None:
+    """Ask before much is copied, or files from outside the notebook's repository, or folder if it lies in none."""
     home = bring.home(source.resolve().parent)
     far = [file for file in copies if not file.resolve().is_relative_to(home)]
-    if yes or not far:
+    size = sum(file.stat().st_size for file in copies)
+    if yes or not (far or size > MUCH):
         return
-    size = sum(file.stat().st_size for file in far)
-    shown = ", ".join([*map(str, sorted(far)[:3]), *(["..."] if len(far) > 3 else [])])
-    what = f"{source.name}: reads {len(far)} file{'s' * (len(far) > 1)} ({_shown_size(size)}) outside {home}: {shown}"
+    asked, where = (far, f" outside {home}") if far else (copies, "")
+    shown = ", ".join([*map(str, sorted(asked)[:3]), *(["..."] if len(asked) > 3 else [])])
+    size = _shown_size(sum(file.stat().st_size for file in asked))
+    what = f"{source.name}: reads {len(asked)} file{'s' * (len(asked) > 1)} ({size}){where}: {shown}"
     if not sys.stdin.isatty():
-        raise Refused(f"{what}. Fix: add `--yes` to copy what lies outside")
+        raise Refused(f"{what}. Fix: add `--yes` to copy {'what lies outside' if far else 'all of it'}")
     if input(f"{what}\nCopy into {bring.INPUTS}? [y/N] ").strip().lower() not in ("y", "yes"):
         raise Refused(f"{source.name}: nothing was changed")
 
