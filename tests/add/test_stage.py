@@ -216,6 +216,21 @@ def test_results_whose_names_another_run_changes(project, tmp_path):
     assert "Running stage" not in project.run("dvc", "repro").stdout
 
 
+def test_a_folder_whose_files_were_known_before_the_run(project, tmp_path):
+    """Git is told to ignore them one by one before it, and all of the folder afterwards."""
+    source = "import os\nos.makedirs('outputs/figs', exist_ok=True)\nfor name in ('plain', KIND): open(f'outputs/figs/{name}.txt', 'w').write('x')"
+    (tmp_path / "figs.ipynb").write_text(
+        untagged("KIND = 'tree'", source, "open('outputs/figs/one.txt', 'w').write('x')")
+    )
+    said = project.pipeline("add", str(tmp_path / "figs.ipynb")).stdout
+    assert (
+        "dvc.yaml: lists outputs/figs as a whole: outputs/figs/tree.txt has the value of `KIND` in its name\n" in said
+    )
+    assert stage(project, "figs")["outs"] == ["outputs/figs", "outputs/figs.ipynb"]
+    assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
+    assert project.run("git", "ls-files", "outputs/figs").stdout == ""
+
+
 def test_paths_in_configuration_and_modules_are_named(project, tmp_path):
     work = tmp_path / "work"
     (work / "data").mkdir(parents=True)

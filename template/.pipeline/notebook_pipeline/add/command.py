@@ -346,7 +346,8 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
     listed = not_covered(trace.listed_beside({*declared, *others}), declared)
     deps = outermost({*by_folder(reads, trace.files - trace.read, every - reads, whole=False), *listed})
     outs = by_folder(written, trace.files - trace.written, others, whole=True)
-    outs = _settled(outs, {*others, *declared, *(trace.files - trace.written)}, notebook, given.values)
+    kept = declared if entry is None else set()  # else they are what the code tells, and replaced below
+    outs = _settled(outs, {*others, *kept, *(trace.files - trace.written)}, notebook, given.values)
     if entry is not None:
         # A run that failed has not seen all, nor has one where access times do not tell: what the code tells stays.
         entry.deps = outermost({*deps, *(entry.deps if exit_code or not trace.sees_all else ())})
@@ -361,6 +362,7 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
             files.edit(PIPELINE_FILE, text)
             path = item if isinstance(item, str) else next(iter(item))
             print(f"{PIPELINE_FILE}: added {path} to the `{key}:` of stage `{stage.name}`")
+    _remove_own_gitignores(outs)
     _ignore_results(notebook.path)
     _refuse_taken(notebook, taken, stage)
     if lacking:
@@ -551,6 +553,15 @@ def _ignore_results(notebook: str, source: Path | None = None) -> None:
             f"{notebook}: git tracks results of its stage, which DVC is to keep. Fix: `git rm -r --cached {shell.join(tracked)}`, "
             + (f"then: uv run pipeline add {shlex.quote(str(source))}" if source else _again(notebook))
         )
+
+
+def _remove_own_gitignores(results: Collection[str]) -> None:
+    """Remove what `_ignore_results` wrote before the run into a folder that is itself a result now: git must track none of it."""
+    for folder in filter(Path.is_dir, map(Path, results)):
+        for path in (each.as_posix() for each in folder.rglob(".gitignore")):
+            if git.text("rev-parse", "--verify", "--quiet", f"HEAD:./{path}") is None:  # not committed by a person
+                git.text("rm", "--cached", "--force", "--quiet", "--ignore-unmatch", "--", path)
+                Path(path).unlink(missing_ok=True)
 
 
 def _again(notebook: str | Path) -> str:
