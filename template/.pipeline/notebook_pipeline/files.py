@@ -60,9 +60,14 @@ def read(path: str | Path) -> str:
         return Path(path).read_bytes().decode("utf-8")
 
 
+def encode(text: str) -> bytes:
+    """Make the bytes that `write` writes."""
+    return text.encode("utf-8", "backslashreplace")  # JSON may hold half a surrogate pair, which UTF-8 cannot
+
+
 def md5(content: bytes | str) -> str:
-    """The hash that DVC gives to a file with this content; of a text, as `write` writes it."""
-    content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    """Compute the hash that DVC gives to a file with this content; of a text, as `write` writes it."""
+    content = encode(content) if isinstance(content, str) else content
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
@@ -72,9 +77,8 @@ def write(path: str | Path, text: str) -> None:
     Raises:
         OSError: the file cannot be written; what was there is untouched.
     """
-    # JSON may hold half a surrogate pair, which UTF-8 cannot.
     with replacing(path) as beside, open(beside, "wb") as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
+        file.write(encode(text))
 
 
 def copy(source: str | Path, path: str | Path) -> None:
