@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from notebook_pipeline.notebook.document import NOT_LITERAL, Notebook, Parameter, as_python_reads, contradiction, key_of
 from notebook_pipeline.project import yaml_edit
-from notebook_pipeline.project.data_file import PARAMS_FILE, kinds_of_keys, value_at
+from notebook_pipeline.project.data_file import PARAMS_FILE, value_at, walk
 from notebook_pipeline.project.stages import Stage
 
 if TYPE_CHECKING:
@@ -22,6 +22,8 @@ class Missing:
     parameter: Parameter
     sections: tuple[tuple[str, ...], ...]
     """The sections of params.yaml that the stage lists and that may get a key: the one of its heading, or else all."""
+    is_shared: bool
+    """Whether a stage of another notebook would get the key, too."""
     is_clear: bool
     """Whether only one new key can be meant: one section, no other stage's, and no key that may be the parameter's."""
 
@@ -106,11 +108,7 @@ def _read(
             except LookupError:
                 problems.append(_describe_no_key(project, stage, file, entry))
                 continue
-            problems.extend(
-                f"{project.place_of(file, path)}: `{_dotted(path)}` has keys of several types "
-                f"({', '.join(kinds)}), which DVC cannot sort. Fix: quote them"
-                for path, kinds in kinds_of_keys(value, keys)
-            )
+            problems.extend(_describe_mixed_keys(project, file, keys, value))
             inner = [(*keys, key) for key in value] if isinstance(value, dict) else []
             found = [keys]
             # An empty section is one, too.
@@ -141,25 +139,30 @@ def _find_sections(
             sections.append(keys)
     named = (as_spelt(parameter.section, data),)
     sections = [named] if named in sections else sections
+    is_shared = bool(sections) and _is_shared(project, (*sections[0], parameter.key), notebook)
     # A key that no parameter takes may be its old name, whose value would be lost.
-    is_clear = len(sections) == 1 and not surplus and parameter.default is not NOT_LITERAL
-    is_clear = is_clear and not project.keys(parameter) and not _is_shared(project, sections[0], parameter, notebook)
-    return Missing(parameter, tuple(sections), is_clear)
+    is_clear = len(sections) == 1 and not is_shared and not surplus and parameter.default is not NOT_LITERAL
+    return Missing(parameter, tuple(sections), is_shared, is_clear and not _find_keys(data, parameter))
 
 
-def _is_shared(project: Project, section: tuple[str, ...], parameter: Parameter, notebook: Notebook) -> bool:
-    """Whether a stage of another notebook would get a new key of a section, too."""
-    path = (*section, parameter.key)
-    around = {None, *(_dotted(path[:length]) for length in range(1, len(path) + 1))}
+def _is_shared(project: Project, path: tuple[str, ...], notebook: Notebook) -> bool:
+    """Whether a stage of another notebook would get a new key of params.yaml, too."""
+    around = {(PARAMS_FILE, None), *((PARAMS_FILE, _dotted(path[:end])) for end in range(1, len(path) + 1))}
     return any(
-        (other.calls("run") or ("",))[0] != notebook.path
-        and any(entry in around for _, entry in _of_params_file(other))
+        (other.calls("run") or ("",))[0] != notebook.path and not around.isdisjoint(entries(other))
         for other in project.stages()
     )
 
 
-def _of_params_file(stage: Stage) -> Iterator[tuple[str, str | None]]:
-    return ((file, entry) for file, entry in entries(stage) if file == PARAMS_FILE)
+def _find_keys(data: dict, parameter: Parameter) -> list[tuple]:
+    """Find the keys of a parameter's name in params.yaml, at top level and in its sections."""
+    found = [
+        path
+        for key, value in data.items()
+        if "." not in str(key)  # a dot leads to a key below, for DVC
+        for path in ([(key, inner) for inner in value] if isinstance(value, dict) else [(key,)])
+    ]
+    return [path for path in found if _name(path) == parameter.key]
 
 
 def _describe_missing(project: Project, missing: Missing, surplus: list[str], stage: Stage, notebook: Notebook) -> str:
@@ -170,12 +173,12 @@ def _describe_missing(project: Project, missing: Missing, surplus: list[str], st
         value = "..."
     new = f"add `{parameter.key}: {value}` to"
     fixes = [f"rename `{key}` to `{parameter.key}` in {PARAMS_FILE}" for key in dict.fromkeys(surplus)]
-    fixes += [f"list `{_dotted(keys)}` under the stage's `params:`" for keys in project.keys(parameter)]
+    fixes += [f"list `{_dotted(keys)}` under the stage's `params:`" for keys in _find_keys(data, parameter)]
     fixes += [
         f"{new} `{_dotted(section)}` in {PARAMS_FILE}" if section else f"{new} {PARAMS_FILE}"
         for section in missing.sections
     ]
-    if not missing.sections or _is_shared(project, missing.sections[0], parameter, notebook):
+    if missing.is_shared or not missing.sections:
         taken = {*data, *(own.key for own in notebook.parameters)}
         options = (as_spelt(parameter.section, data), stage.keys[1], f"{stage.keys[1]}_parameters")
         name = next((name for name in options if name and name not in taken), options[-1])
@@ -187,9 +190,21 @@ def _describe_missing(project: Project, missing: Missing, surplus: list[str], st
     )
 
 
+def _describe_mixed_keys(project: Project, file: str, keys: tuple, value: object) -> Iterator[str]:
+    for path, inner in walk(value, keys):
+        try:
+            sorted(inner if isinstance(inner, dict) else ())
+        except TypeError:
+            kinds = ", ".join(sorted({type(key).__name__ for key in inner}))
+            yield (
+                f"{project.place_of(file, path)}: `{_dotted(path)}` has keys of several types ({kinds}), which DVC "
+                "cannot sort. Fix: quote them"
+            )
+
+
 def _describe_no_key(project: Project, stage: Stage, file: str, entry: str) -> str:
     fix = "add it there, or remove it from the list"
-    if any(as_python_reads(_dotted(each)) == as_python_reads(entry) for each in _paths(project.load(file))):
+    if any(as_python_reads(_dotted(path)) == as_python_reads(entry) for path, _ in walk(project.load(file))):
         fix = "copy the one that looks the same and has other characters to the list"
     return (
         f"{project.place(stage, 'params')}: stage `{stage.name}` lists `{entry}` under `params:`, "
@@ -220,16 +235,9 @@ def _describe_type(place: str, value: object, parameter: Parameter, notebook: No
 
 
 def _name(keys: tuple) -> str:
-    """What a parameter's key is compared with: the last of a path of keys."""
+    """Return what a parameter's key is compared with: the last of a path of keys."""
     return key_of(keys[-1])
 
 
 def _dotted(keys: tuple) -> str:
     return ".".join(map(str, keys))
-
-
-def _paths(data: object, keys: tuple = ()) -> Iterator[tuple]:
-    """Yield the path of each key of a mapping and of those in it."""
-    for key, value in data.items() if isinstance(data, dict) else ():
-        yield (*keys, key)
-        yield from _paths(value, (*keys, key))
