@@ -43,7 +43,7 @@ def parse(text: str) -> dict[str, dict]:
 
 
 def retyped(project: Project, stages: Iterable[Stage], records: dict[str, dict]) -> Iterator[str]:
-    """The stages that DVC does not run although a value has another type: to it, 1, 1.0 and true are the same."""
+    """Find the stages that DVC does not run although a value has another type: to it, 1, 1.0 and true are the same."""
     for stage in stages:
         recorded = records.get(stage.name, {}).get("params") or {}
         try:
@@ -52,7 +52,7 @@ def retyped(project: Project, stages: Iterable[Stage], records: dict[str, dict])
         except (ProjectError, LookupError):
             continue  # not readable, which others say; or not recorded, which DVC sees
         # A stage with a change that DVC sees, too, runs in any case.
-        if recorded == now and (found := _difference(recorded, now)):
+        if recorded == now and (found := _find_difference(recorded, now)):
             (file, *keys), old, new = found
             name = shell.quote(stage.name)
             yield (
@@ -62,15 +62,17 @@ def retyped(project: Project, stages: Iterable[Stage], records: dict[str, dict])
             )
 
 
-def _difference(old: object, new: object, keys: tuple[str, ...] = ()) -> tuple[tuple[str, ...], object, object] | None:
-    """Where two values that are equal differ in a type: the keys that lead there, and both values."""
+def _find_difference(
+    old: object, new: object, keys: tuple[str, ...] = ()
+) -> tuple[tuple[str, ...], object, object] | None:
+    """Find where two values that are equal differ in a type: the keys that lead there, and both values."""
     if isinstance(old, dict) and isinstance(new, dict) and sorted(map(repr, old)) == sorted(map(repr, new)):
-        return next(filter(None, (_difference(old[key], new[key], (*keys, str(key))) for key in new)), None)
-    return None if _exact(old) == _exact(new) else (keys, old, new)
+        return next(filter(None, (_find_difference(old[key], new[key], (*keys, str(key))) for key in new)), None)
+    return None if _write_exactly(old) == _write_exactly(new) else (keys, old, new)
 
 
-def _exact(value: object) -> str:
-    """A text that only values of the same type share: 1 and 1.0, 0.0 and -0.0 have different ones."""
+def _write_exactly(value: object) -> str:
+    """Write a text that only values of the same type share: 1 and 1.0, 0.0 and -0.0 have different ones."""
     if isinstance(value, dict):
-        return f"{{{', '.join(sorted(f'{key!r}: {_exact(inner)}' for key, inner in value.items()))}}}"
-    return f"[{', '.join(map(_exact, value))}]" if isinstance(value, list) else repr(value)
+        return f"{{{', '.join(sorted(f'{key!r}: {_write_exactly(inner)}' for key, inner in value.items()))}}}"
+    return f"[{', '.join(map(_write_exactly, value))}]" if isinstance(value, list) else repr(value)

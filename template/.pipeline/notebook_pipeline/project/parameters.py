@@ -91,7 +91,7 @@ def entries(stage: Stage) -> Iterator[tuple[str, str | None]]:
 
 
 def as_spelt(name: str, data: dict) -> str:
-    """The key of a mapping that Python would take for the name; the name itself if there is none."""
+    """Return the key of a mapping that Python would take for the name; the name itself if there is none."""
     return name if name in data else next((own for own in data if as_python_reads(own) == as_python_reads(name)), name)
 
 

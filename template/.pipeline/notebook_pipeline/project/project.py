@@ -69,7 +69,7 @@ class Project:
         return found
 
     def stage(self, name: str) -> Stage:
-        """The stage that DVC calls `name` (the DVC_STAGE of a running stage).
+        """Return the stage that DVC calls `name` (the DVC_STAGE of a running stage).
 
         Raises:
             ProjectError: there is none.
@@ -86,7 +86,7 @@ class Project:
         raise ProjectError(f"{PIPELINE_FILE}: there is no stage `{own}`")
 
     def upstream(self, stage: Stage) -> list[Stage]:
-        """The stages whose outs a stage depends on, and theirs in turn."""
+        """Find the stages whose outs a stage depends on, and theirs in turn."""
         left, found = [*self.stages()], [stage]
         for each in found:
             makers = [other for other in left if any(_meet(dep, out) for dep in each.deps for out in other.outs)]
@@ -95,7 +95,7 @@ class Project:
         return found[1:]
 
     def tracked(self, stage: Stage) -> dict[str, dict[str, object]]:
-        """The values that the stage's `params:` list has DVC track, as dvc.lock has them: by file and entry.
+        """Return the values that the stage's `params:` list has DVC track, as dvc.lock has them: by file and entry.
 
         Raises:
             ProjectError: a file of parameters does not exist or cannot be read.
@@ -109,7 +109,7 @@ class Project:
         return found
 
     def stage_running(self, notebook: str, output: str) -> Stage:
-        """The stage whose command is `pipeline run NOTEBOOK OUTPUT`.
+        """Return the stage whose command is `pipeline run NOTEBOOK OUTPUT`.
 
         Raises:
             ProjectError: there is none.
@@ -145,7 +145,7 @@ class Project:
         )
 
     def parameters(self, stage: Stage, notebook: Notebook) -> Given:
-        """What the stage gives to its notebook: exactly what its `params:` list has DVC track.
+        """Find what the stage gives to its notebook: exactly what its `params:` list has DVC track.
 
         An entry that is a mapping is a section: each of its keys is a parameter. Any other entry is itself a key, and so
         is a mapping whose name the notebook has as a parameter. A parameter's name and its key differ in case at most.

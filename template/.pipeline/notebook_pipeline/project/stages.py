@@ -14,21 +14,19 @@ from notebook_pipeline.project.data_file import PARAMS_FILE, PIPELINE_FILE, Proj
 
 _INTERPOLATION = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
 """A `${...}`, its expression as the group."""
-_A_LIST = "must be a list, one `- name` a line"
-_A_MAPPING = "must be a mapping of `name: value`"
-# What DVC takes for a key of a stage (`STAGE_DEFINITION` in dvc/schema.py), and how a message says it.
-_TEXT, _FLAG, _LIST, _MAPPING = (
-    (str, "must be text"),
-    (bool, "must be true or false"),
-    (list, _A_LIST),
-    (dict, _A_MAPPING),
-)
+# What DVC takes for a key of a stage (`STAGE_DEFINITION` in dvc/schema.py), and how messages say it.
 _KINDS = {
-    "cmd": (str | list, "must be a command, or a list of them"), "matrix": _MAPPING, "wdir": _TEXT, "desc": _TEXT,
-    "meta": (object, ""), "frozen": _FLAG, "always_changed": _FLAG, "vars": _LIST, "deps": _LIST, "params": _LIST,
-    "outs": _LIST, "metrics": _LIST, "plots": _LIST,
+    "cmd": str | list, "matrix": dict, "wdir": str, "desc": str, "meta": object, "frozen": bool, "always_changed": bool,
+    "vars": list, "deps": list, "params": list, "outs": list, "metrics": list, "plots": list,
 }  # fmt: skip
-LISTS = [key for key, kind in _KINDS.items() if kind is _LIST]
+_A_LIST = "a list, one `- name` a line"
+_SAID = {
+    str: "text",
+    bool: "true or false",
+    dict: "a mapping of `name: value`",
+    str | list: "a command, or a list of them",
+}
+LISTS = [key for key, kind in _KINDS.items() if kind is list]
 # What may stand below a name that is an entry of them.
 _OPTIONS = {"vars": object, "params": list | None, **dict.fromkeys(("outs", "metrics", "plots"), dict | list)}
 _MANY_STAGES = 100_000
@@ -78,14 +76,14 @@ def describe(name: object) -> str:
     return f"{PIPELINE_FILE}: stage `{name}`"
 
 
-def require(value: object, kind: type, where: str) -> list | dict:
-    """Return a value if it is a list or a mapping, whichever is wanted.
+def require(value: object, kind: type, where: str, said: str = "") -> list | dict:
+    """Return a value if it is what DVC takes there, as a list or a mapping.
 
     Raises:
         ProjectError: it is not.
     """
     if not isinstance(value, kind):
-        raise ProjectError(f"{where}: {_A_LIST if kind is list else _A_MAPPING}")
+        raise ProjectError(f"{where}: must be {said or _SAID.get(kind, _A_LIST)}")
     return value
 
 
@@ -100,27 +98,23 @@ def require_stage(name: object, definition: object) -> None:
         raise ProjectError(f"{where}: its name is not text. Fix: write it in quotes")
     body = require(definition, dict, where)
     if {"foreach", "do"} & body.keys():
-        if not isinstance(body.get("foreach"), str | list | dict):
-            raise ProjectError(f"{where}: foreach: {_A_LIST}")
+        require(body.get("foreach"), str | list | dict, f"{where}: foreach")
         body = require(body.get("do"), dict, f"{where}: do")
     if body.get("cmd") is None:
         raise ProjectError(f"{where}: has no command. Fix: write one behind `cmd:`")
     for key, value in body.items():
         if key not in _KINDS:
             raise ProjectError(f"{where}: DVC knows no key `{key}`. Fix: remove it, or correct its name")
-        kind, said = _KINDS[key]
-        if not isinstance(value, kind) and not (value is None and key in LISTS):  # `check` reports it
-            raise ProjectError(f"{where}: {key}: {said}")
+        if value is not None or key not in LISTS:  # `check` reports an empty list
+            require(value, _KINDS[key], f"{where}: {key}")
         for entry in (value or []) if key in LISTS else ():
             if not isinstance(entry, str if key == "deps" else str | dict):
                 shown = json.dumps(entry, default=str)
                 raise ProjectError(f"{where}: {key}: {shown} cannot stand here. Fix: write a name as text")
-            options = entry.values() if isinstance(entry, dict) else ()
-            if not all(isinstance(each, _OPTIONS[key]) for each in options):
-                raise ProjectError(f"{where}: {key}: {said}")
+            for options in entry.values() if isinstance(entry, dict) else ():
+                require(options, _OPTIONS[key], f"{where}: {key}")
     for axis, values in (body.get("matrix") or {}).items():
-        if not isinstance(values, str | list):
-            raise ProjectError(f"{where}: matrix: `{axis}`: {_A_LIST}")
+        require(values, str | list, f"{where}: matrix: `{axis}`", _A_LIST)
 
 
 def expand(name: str, definition: dict, variables: dict) -> Iterator[tuple[str, dict, dict]]:
@@ -145,6 +139,28 @@ def expand(name: str, definition: dict, variables: dict) -> Iterator[tuple[str, 
         yield f"{name}@{key}", body, variables | own
 
 
+def _combine(matrix: dict, variables: dict, where: str) -> Iterator[tuple[str, dict]]:
+    """Yield label and variables of each combination of a matrix."""
+    axes = []
+    for axis, raw in matrix.items():
+        values = fill(raw, variables, where)
+        # Of a section of params.yaml, DVC takes the keys.
+        values = [*values] if isinstance(values, dict) else require(values, list, f"{where}: `{axis}`")
+        axes.append([*zip(_label(raw, values, axis), values, strict=True)])
+    if (count := math.prod(map(len, axes))) > _MANY_STAGES:
+        raise ProjectError(f"{where}: means {count} stages, too many for DVC. Fix: use fewer values")
+    for combination in itertools.product(*axes):
+        key = "-".join(label for label, _ in combination)
+        yield key, {"key": key, "item": dict(zip(matrix, (value for _, value in combination), strict=True))}
+
+
+def _label(raw: object, items: list, axis: str = "") -> Iterator[str]:
+    """Yield what DVC calls the items of a list: `true` is `x@true` in the list itself, and `x@True` through a `${...}`."""
+    for index, item in enumerate(items):
+        is_filled = not isinstance(raw, list) or isinstance(raw[index], str)
+        yield f"{axis}{index}" if isinstance(item, dict | list) else str(item) if is_filled else to_text(item)
+
+
 def fill_stage(name: str, keys: tuple[str, ...], body: dict, variables: dict, wdir: str) -> Stage:
     """Make a stage of its definition.
 
@@ -152,28 +168,21 @@ def fill_stage(name: str, keys: tuple[str, ...], body: dict, variables: dict, wd
         ProjectError: a variable is not defined.
     """
     filled = {key: fill(body.get(key) or [], variables, describe(name)) for key in ("cmd", *LISTS) if key != "vars"}
-    # An out is a path, or a mapping of one to its options.
-    outs = {
-        kind: {
-            str(path): options
-            for entry in filled[kind]
-            for path, options in (entry if isinstance(entry, dict) else {str(entry): None}).items()
-        }
+    # A path, or a mapping of one to its options.
+    outs = [
+        (kind, str(path), options)
         for kind in ("outs", "metrics", "plots")
-    }
+        for entry in filled[kind]
+        for path, options in (entry.items() if isinstance(entry, dict) else [(entry, None)])
+    ]
     return Stage(
         name=name,
         cmd=_split_lines(filled["cmd"]),
         params=filled["params"],
         deps=tuple(map(str, filled["deps"])),
-        outs=(*outs["outs"], *outs["metrics"], *outs["plots"]),
-        shown=(*outs["metrics"], *outs["plots"]),
-        persistent=tuple(
-            path
-            for own in outs.values()
-            for path, options in own.items()
-            if isinstance(options, dict) and options.get("persist")
-        ),
+        outs=tuple(path for _, path, _ in outs),
+        shown=tuple(path for kind, path, _ in outs if kind != "outs"),
+        persistent=tuple(path for _, path, options in outs if isinstance(options, dict) and options.get("persist")),
         wdir=wdir,
         keys=keys,
         raw_cmd=_split_lines(body["cmd"]),
@@ -182,31 +191,6 @@ def fill_stage(name: str, keys: tuple[str, ...], body: dict, variables: dict, wd
 
 def _split_lines(cmd: object) -> tuple[str, ...]:
     return tuple(map(str, cmd) if isinstance(cmd, list) else str(cmd).splitlines())
-
-
-def _combine(matrix: dict, variables: dict, where: str) -> Iterator[tuple[str, dict]]:
-    """Yield label and variables of each combination of a matrix."""
-    axes = []
-    for axis, raw in matrix.items():
-        # Of a section of params.yaml, DVC takes the keys.
-        filled = fill(raw, variables, where)
-        values = [*filled] if isinstance(filled, dict) else require(filled, list, f"{where}: `{axis}`")
-        labels = [
-            f"{axis}{index}" if isinstance(value, dict | list) else label
-            for index, (label, value) in enumerate(zip(_label(raw, values), values, strict=True))
-        ]
-        axes.append([(label, (axis, value)) for label, value in zip(labels, values, strict=True)])
-    if (count := math.prod(map(len, axes))) > _MANY_STAGES:
-        raise ProjectError(f"{where}: means {count} stages, too many for DVC. Fix: use fewer values")
-    for combination in itertools.product(*axes):
-        key = "-".join(label for label, _ in combination)
-        yield key, {"key": key, "item": dict(pair for _, pair in combination)}
-
-
-def _label(raw: object, items: list) -> Iterator[str]:
-    """Yield what DVC calls the items of a list: `true` is `x@true` in the list itself, and `x@True` through a `${...}`."""
-    for written, item in zip(raw if isinstance(raw, list) else [raw] * len(items), items, strict=True):
-        yield str(item) if isinstance(written, str) else to_text(item)
 
 
 def fill(value: object, variables: dict, where: str) -> object:

@@ -1,4 +1,4 @@
-"""`pipeline setup`: a new copy or clone becomes a working checkout.
+"""`pipeline setup`: turns a new copy or clone into a working checkout.
 
 Each step is taken if it is still to do, so it can be run again at any time.
 """
@@ -35,26 +35,26 @@ class StepFailed(Exception):
 
 
 def main(argv: list[str]) -> int:
-    """Takes all steps that can be taken and returns the exit code: 1 if one failed."""
+    """Take all steps that can be taken and return the exit code: 1 if one failed."""
     parser = argparse.ArgumentParser(prog="pipeline setup", description=__doc__.partition(": ")[2])
     parser.add_argument("--notebook", metavar="PATH", help="a notebook of yours, to make the first stage of")
     notebook = parser.parse_args(argv).notebook
     steps = [
-        ("git repository", _repository),
-        ("environment", _environment),
-        ("data", _data),
-        ("git hooks", _hooks),
-        *([("notebook", lambda: _notebook(notebook))] if notebook else []),
-        ("pipeline", _pipeline),
-        ("first commit", _first_commit),
+        ("git repository", _make_repository),
+        ("environment", _check_environment),
+        ("data", _fetch_data),
+        ("git hooks", _install_hooks),
+        *([("notebook", lambda: _add_notebook(notebook))] if notebook else []),
+        ("pipeline", _run_pipeline),
+        ("first commit", _commit_first),
     ]
     failed, interrupted = [], False
-    heed_one_interrupt()
+    take_one_interrupt()
     try:
         for name, step in steps:
             if name == "pipeline" and {"data", "notebook"} & {*failed}:
                 continue  # it would lack its inputs, or run the same notebook again
-            if not _take(name, step):
+            if not _take_step(name, step):
                 failed.append(name)
             if {"git repository", "environment"} & {*failed}:
                 break  # the rest needs both
@@ -65,12 +65,12 @@ def main(argv: list[str]) -> int:
         first = f"First do what the line `{failed[0]}: ...` says, then" if failed else "To go on from there"
         print(f"\nThe project is here, but not all of it is set up. {first}: {again}", file=sys.stderr)
         return 1
-    print(f"\n{_verdict()}", flush=True)
+    print(f"\n{_describe_state()}", flush=True)
     return 0
 
 
-def heed_one_interrupt() -> None:
-    """Ctrl-C arrives twice, from the terminal and from uv: the second must not meet the work that the first one causes."""
+def take_one_interrupt() -> None:
+    """Ignore a second Ctrl-C, which comes from uv: it must not meet the work that the terminal's causes."""
 
     def interrupt(number, frame):
         signal.signal(signal.SIGINT, signal.SIG_IGN)
@@ -79,19 +79,19 @@ def heed_one_interrupt() -> None:
     signal.signal(signal.SIGINT, interrupt)
 
 
-def _verdict() -> str:
-    """Whether all is up to date, and what to open: the last line."""
+def _describe_state() -> str:
+    """Describe whether all is up to date, and what to open: the last line."""
     notebooks = sorted(Path("notebooks").glob("*.ipynb"))
     place = notebooks[0].as_posix() if len(notebooks) == 1 else "notebooks/"
-    if _succeeds(_uv(), "run", "dvc", "status", "--quiet", quiet=True):
+    if _succeeds(_find_uv(), "run", "dvc", "status", "--quiet", quiet=True):
         state = "Everything is up to date."
     else:
         state = "Not everything is up to date: uv run dvc status says what, uv run dvc repro runs it."
     return f"{state} Open {place} in your editor, or: uv run --with jupyterlab jupyter lab"
 
 
-def _take(name: str, step: Callable[[], str]) -> bool:
-    """Takes one step and says what came of it."""
+def _take_step(name: str, step: Callable[[], str]) -> bool:
+    """Take one step and print what came of it."""
     print(f"\n== {name}", flush=True)
     try:
         print(step(), flush=True)
@@ -101,11 +101,11 @@ def _take(name: str, step: Callable[[], str]) -> bool:
     return True
 
 
-def _repository() -> str:
+def _make_repository() -> str:
     if shutil.which("git") is None:
         raise StepFailed(f"git is not installed: install it from https://git-scm.com, then {AGAIN}")
-    top = _top()
-    if top and _first_commit_due():
+    top = _find_top()
+    if top and _is_first_commit_due():
         if not _ask_git("rev-parse", "--verify", "--quiet", "HEAD"):
             return "was made here, and waits for its first commit"
         # A person has made it.
@@ -119,24 +119,24 @@ def _repository() -> str:
     return "made a new one"
 
 
-def _environment() -> str:
+def _check_environment() -> str:
     # `uv run`, which starts this, has made it. Each program in it has its full path: none starts in a moved project.
-    if not _succeeds(_uv(), "run", "dvc", "--version", quiet=True):
-        _run(_uv(), "sync", "--reinstall", "--quiet", hint=AGAIN)
+    if not _succeeds(_find_uv(), "run", "dvc", "--version", quiet=True):
+        _run(_find_uv(), "sync", "--reinstall", "--quiet", hint=AGAIN)
     return "has what pyproject.toml asks for"
 
 
-def _main_worktree() -> Path | None:
-    """This project in the main worktree of a repository that has several; None if this is the one."""
+def _find_main_worktree() -> Path | None:
+    """Find this project in the main worktree of a repository that has several; None if this is the one."""
     listed = _ask_git("worktree", "list", "--porcelain").partition("\n")[0].removeprefix("worktree ")
     project = Path(listed, _ask_git("rev-parse", "--show-prefix")) if listed else Path()
     return project if (project / ".dvc").is_dir() and project.resolve() != Path.cwd().resolve() else None
 
 
-def _cache(main_worktree: Path) -> str:
-    """Has DVC use the main worktree's cache, so that nothing is fetched or computed again."""
-    cache = _read(_uv(), "run", "dvc", "--cd", str(main_worktree), "cache", "dir")
-    own = _read(_uv(), "run", "dvc", "cache", "dir")
+def _share_cache(main_worktree: Path) -> str:
+    """Have DVC use the main worktree's cache, so that nothing is fetched or computed again."""
+    cache = _read(_find_uv(), "run", "dvc", "--cd", str(main_worktree), "cache", "dir")
+    own = _read(_find_uv(), "run", "dvc", "cache", "dir")
     if not cache or own == cache:
         return f"{own} is used by all worktrees"
     config = Path(".dvc/config.local")
@@ -147,9 +147,9 @@ def _cache(main_worktree: Path) -> str:
     return f"uses the main worktree's, {cache}: `dvc gc` needs `--projects` with the other worktree's folder"
 
 
-def _data() -> str:
-    if main_worktree := _main_worktree():
-        print(f"DVC's cache: {_cache(main_worktree)}", flush=True)
+def _fetch_data() -> str:
+    if main_worktree := _find_main_worktree():
+        print(f"DVC's cache: {_share_cache(main_worktree)}", flush=True)
     if Path("data/external").is_dir() and not Path("data/external.dvc").exists():
         _uv_run("dvc", "add", "--quiet", "data/external", hint="uv run dvc add data/external")
         return "DVC tracks data/external; git keeps data/external.dvc"
@@ -157,7 +157,7 @@ def _data() -> str:
         return "there is no folder data/external: nothing to track"
     # Progress goes to the screen; the one line comes back.
     done = subprocess.run(
-        [_uv(), "run", "python", "-m", "notebook_pipeline.setup.fetch"], env=_environ() | {"PYTHONIOENCODING": "utf-8"},
+        [_find_uv(), "run", "python", "-m", "notebook_pipeline.setup.fetch"], env=_make_environ() | {"PYTHONIOENCODING": "utf-8"},
         stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     if done.returncode:
@@ -165,16 +165,16 @@ def _data() -> str:
     return done.stdout.strip()
 
 
-def _hooks() -> str:
-    top = _top()
+def _install_hooks() -> str:
+    top = _find_top()
     if not top:
         raise StepFailed(f"there is no git repository: git init, then {AGAIN}")
     if Path(top).resolve() != Path.cwd().resolve():
         return f"git runs the hooks of {top} only: before a commit, type here: uv run pipeline check --fix"
     if folder := _ask_git("config", "--type=path", "core.hooksPath"):
-        return _hooks_elsewhere(Path(folder))
+        return _describe_hooks_elsewhere(Path(folder))
     folder = Path(_ask_git("rev-parse", "--git-path", "hooks"))
-    if _main_worktree() and _is_installed(folder / HOOKS[0]):
+    if _find_main_worktree() and _is_installed(folder / HOOKS[0]):
         return "the main worktree's hooks are used here, too"
     # On Windows it would write the hook in another encoding than git's shell reads.
     _uv_run("python", "-X", "utf8", "-m", "pre_commit", "install", hint="uv run pre-commit install", quiet=True)
@@ -184,30 +184,30 @@ def _hooks() -> str:
     return "pre-commit checks each commit; DVC follows git push and git checkout"
 
 
-def _hooks_elsewhere(folder: Path) -> str:
-    """What to do if git runs the hooks of a folder of the person's own, in which pre-commit installs none."""
-    try:
-        if "hook-impl" in (folder / HOOKS[0]).read_text(encoding="utf-8", errors="replace"):
-            return f"git runs the hooks in {folder} (core.hooksPath), which call pre-commit"
-    except OSError:
-        pass  # there is no such hook
+def _describe_hooks_elsewhere(folder: Path) -> str:
+    """Describe what to do if git runs the hooks of a folder of the person's own, in which pre-commit installs none."""
+    if "hook-impl" in _read_hook(folder / HOOKS[0]):
+        return f"git runs the hooks in {folder} (core.hooksPath), which call pre-commit"
     return (
         f"git runs the hooks in {folder} (core.hooksPath): none was installed. Fix: in its executable files {', '.join(HOOKS)} "
         f"add the line: {CALL_HOOKS}"
     )
 
 
+def _read_hook(hook: Path) -> str:
+    return hook.read_text(encoding="utf-8", errors="replace") if hook.is_file() else ""
+
+
 def _is_installed(hook: Path) -> bool:
     """Whether pre-commit wrote this hook, for a Python that still exists."""
-    text = hook.read_text(encoding="utf-8", errors="replace") if hook.exists() else ""
-    python = re.search(r"^INSTALL_PYTHON=(.+)$", text, re.MULTILINE)
+    python = re.search(r"^INSTALL_PYTHON=(.+)$", _read_hook(hook), re.MULTILINE)
     return bool(python) and os.path.exists("".join(shlex.split(python[1])))
 
 
 def _add_path_of_uv(hook: Path) -> None:
-    """Has a hook of pre-commit's find uv if git runs without a terminal's PATH: in an editor started from the desktop."""
+    """Have a hook of pre-commit's find uv if git runs without a terminal's PATH: in an editor started from the desktop."""
     # Not uv's own word for where it is, which names its version if it comes from Homebrew.
-    folder = os.path.dirname(shutil.which("uv") or _uv())
+    folder = os.path.dirname(shutil.which("uv") or _find_uv())
     # Git's shell on Windows: `C:/Users` is `/c/Users`.
     folder = re.sub(r"^([A-Za-z]):", r"/\1", folder.replace("\\", "/")) if os.name == "nt" else folder
     # Last, so that everything else is found as before.
@@ -215,15 +215,15 @@ def _add_path_of_uv(hook: Path) -> None:
     files.write(hook, files.read(hook).replace("# end templated\n", line, 1))
 
 
-def _notebook(path: str) -> str:
+def _add_notebook(path: str) -> str:
     # As add.py calls its copy.
     name = re.sub(r"[^\w-]+", "_", unicodedata.normalize("NFC", Path(path).stem)).strip("_-") or "notebook"
     own = f"notebooks/{name}.ipynb"
     if _is_run_in(own, "dvc.lock"):
         return f"{own} has a stage already"
-    # Where the stage is there, but has never succeeded, the copy is the notebook that was mended since.
+    # If the stage exists, but has never succeeded, the copy is the notebook that was corrected since.
     given = own if _is_run_in(own, "dvc.yaml") else path
-    if not _succeeds(_uv(), "run", "pipeline", "add", given):
+    if not _succeeds(_find_uv(), "run", "pipeline", "add", given):
         later = own if _is_run_in(own, "dvc.yaml") else path
         add = "uv run pipeline add"
         raise StepFailed(f"`{add} {shell.quote(given)}` failed; later: {add} {shell.quote(later)}")
@@ -236,9 +236,11 @@ def _is_run_in(notebook: str, file: str) -> bool:
     return path.exists() and bool(re.search(rf"run\s+{re.escape(notebook)}\s", path.read_text(encoding="utf-8")))
 
 
-def _pipeline() -> str:
-    if Path("dvc.lock").exists() and not _results_missing():
-        return "dvc.lock is there: it has run before"
+def _run_pipeline() -> str:
+    if Path("dvc.lock").exists():
+        status = json.loads(_read(_find_uv(), "run", "dvc", "data", "status", "--json") or "{}")
+        if not status.get("uncommitted", {}).get("deleted"):  # else no remote had it
+            return "dvc.lock is there: it has run before"
     _uv_run("dvc", "repro", hint="uv run dvc repro")
     if not Path("dvc.lock").exists():
         return "has no stage yet; this makes one: uv run pipeline add NOTEBOOK"
@@ -246,14 +248,8 @@ def _pipeline() -> str:
     return "outputs/ has the results"
 
 
-def _results_missing() -> bool:
-    """Whether something that dvc.lock records is not here, and no remote had it."""
-    status = _read(_uv(), "run", "dvc", "data", "status", "--json")
-    return bool(json.loads(status or "{}").get("uncommitted", {}).get("deleted"))
-
-
-def _first_commit() -> str:
-    if not _first_commit_due():
+def _commit_first() -> str:
+    if not _is_first_commit_due():
         is_changed = _ask_git("status", "--porcelain", ".")
         return "the repository was there before: commit when you like" if is_changed else "nothing is left to commit"
     _run("git", "add", "--all", hint="git add --all")
@@ -263,7 +259,7 @@ def _first_commit() -> str:
             "git config --global user.email you@example.com"
         )
     commit = ("git", "commit", "--quiet", "--message", "Start of the project")
-    # Hooks refuse the commit in which they mend a file, and accept the next one.
+    # Hooks refuse the commit in which they correct a file, and accept the next one.
     is_accepted = _succeeds(*commit, quiet=True)
     if not is_accepted:
         _run("git", "add", "--all", hint="git add --all")
@@ -279,17 +275,17 @@ def _first_commit() -> str:
     return "committed the project as it is"
 
 
-def _top() -> str:
-    """The folder of the git repository around this one; empty where there is none."""
+def _find_top() -> str:
+    """Find the folder of the git repository around this one; empty if there is none."""
     return _ask_git("rev-parse", "--show-toplevel")
 
 
-def _first_commit_due() -> bool:
+def _is_first_commit_due() -> bool:
     return _ask_git("config", "--local", FIRST_COMMIT_DUE) == "true"
 
 
-def _uv() -> str:
-    """uv, which tells its children where it is; it need not be on the PATH."""
+def _find_uv() -> str:
+    """Find uv, which tells its children where it is; it need not be on the PATH."""
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
         raise StepFailed(f"uv is not installed: pip install uv, then {AGAIN}")
@@ -297,17 +293,17 @@ def _uv() -> str:
 
 
 def _uv_run(*command: str, hint: str, quiet: bool = False) -> None:
-    _run(_uv(), "run", *command, hint=hint, quiet=quiet)
+    _run(_find_uv(), "run", *command, hint=hint, quiet=quiet)
 
 
 def _run(*command: str, hint: str, quiet: bool = False) -> None:
-    """Runs a command whose messages go to the screen.
+    """Run a command whose messages go to the screen.
 
     Raises:
         StepFailed: it failed; the message says what to type later.
     """
     quietly = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
-    done = subprocess.run(command, env=_environ(), encoding="utf-8", errors="replace", **quietly)
+    done = subprocess.run(command, env=_make_environ(), encoding="utf-8", errors="replace", **quietly)
     if done.returncode != 0:
         shown = " ".join(Path(command[0]).stem if index == 0 else word for index, word in enumerate(command))
         lines = (done.stdout or "").split("\n")
@@ -316,22 +312,23 @@ def _run(*command: str, hint: str, quiet: bool = False) -> None:
 
 
 def _succeeds(*command: str, quiet: bool = False) -> bool:
-    return subprocess.run(command, env=_environ(), capture_output=quiet).returncode == 0
+    return subprocess.run(command, env=_make_environ(), capture_output=quiet).returncode == 0
 
 
 def _read(*command: str) -> str:
-    """What a command prints; empty where it fails."""
-    done = subprocess.run(command, env=_environ(), capture_output=True, text=True, encoding="utf-8", errors="replace")
+    """Return what a command prints; empty if it fails."""
+    done = subprocess.run(
+        command, env=_make_environ(), capture_output=True, text=True, encoding="utf-8", errors="replace"
+    )
     return done.stdout.strip() if done.returncode == 0 else ""
 
 
 def _ask_git(*arguments: str) -> str:
-    """What a git command prints; empty if it fails."""
+    """Return what a git command prints; empty if it fails."""
     return git.text(*arguments) or ""
 
 
-def _environ() -> dict[str, str]:
-    """The environment variables without those that point at the Python which runs this, Copier's perhaps."""
-    return {
-        name: value for name, value in os.environ.items() if name not in ("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH")
-    }
+def _make_environ() -> dict[str, str]:
+    """Return the environment variables without those that point at the Python which runs this, Copier's perhaps."""
+    others = ("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH")
+    return {name: value for name, value in os.environ.items() if name not in others}

@@ -14,6 +14,7 @@ import stat
 import subprocess
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from notebook_pipeline.git import GitError, environment
@@ -37,8 +38,24 @@ class Stopped(Exception):
     """The sweep was stopped."""
 
 
+@dataclass
+class Place:
+    """Where workers get the project, and where experiments go."""
+
+    source: str
+    """The git repository that has the commit and gets the experiments."""
+    remote: bool
+    """Whether the data goes over the DVC remote."""
+    config: str | None
+    """The text of the clones' .dvc/config.local; None for one with a cache of the worker's own."""
+    folder: str | None
+    """Where clones are until the sweep ends; None for a place beside Dask's own on each worker, where they stay."""
+    git_remote: str = ""
+    """What git calls the repository, if it is another one than this."""
+
+
 def patiently(stop: threading.Event, what, *arguments) -> None:
-    """Calls until git is content, with growing pauses.
+    """Call until git is content, with growing pauses.
 
     Raises:
         GitError: it was not within PATIENCE.
@@ -75,7 +92,7 @@ class Clone:
         """Whether it has an experiment that could not be pushed."""
 
     def run(self, name: str, ref: str, settings: list[str]) -> str | None:
-        """Runs an experiment; returns what went wrong.
+        """Run an experiment; return what went wrong.
 
         Raises:
             GitError, OSError: there can be no clone.
@@ -88,7 +105,7 @@ class Clone:
             self._end()
             _remove(self.path)
             self._prepare()
-        request = {"name": name, "ref": ref, "settings": settings, "pull": self.sweep.remote, "push": self.sweep.remote}
+        request = {"name": name, "ref": ref, "settings": settings, "remote": self.sweep.place.remote}
         for tries_left in reversed(range(TRIES)):
             self.log.write_bytes(b"")
             answer = self._ask(request)
@@ -110,33 +127,33 @@ class Clone:
         return f"its process was killed {TRIES} times ({how}): out of memory?"
 
     def push(self, ref: str) -> None:
-        """Gives an experiment to the repository that the clone is of, where it is not there yet.
+        """Give an experiment to the repository that the clone is of, if it is not there yet.
 
         Raises:
             GitError: refused.
         """
         try:
-            git("push", "--quiet", self.sweep.source, f"{ref}:{ref}", cwd=self.path)
+            git("push", "--quiet", self.sweep.place.source, f"{ref}:{ref}", cwd=self.path)
         except GitError:
-            if not git("ls-remote", self.sweep.source, ref, cwd=self.path, check=False):
+            if not git("ls-remote", self.sweep.place.source, ref, cwd=self.path, check=False):
                 raise
 
     def read_log(self) -> str:
-        """What the experiment's stages and DVC printed."""
+        """Read what the experiment's stages and DVC printed."""
         with contextlib.suppress(OSError):
             return self.log.read_text(encoding="utf-8", errors="replace")
         return ""
 
     def hang_up(self) -> None:
-        """Tells the process to stop what it does, and itself."""
+        """Tell the process to stop what it does, and itself."""
         if self.process is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
 
     def close(self) -> None:
-        """Waits for the process to end, and lets others have the clone; on the person's own machine it is removed."""
+        """Wait for the process to end, and let others have the clone; on the person's own machine it is removed."""
         self._end()
-        if self.sweep.is_local and not self.owes:
+        if self.sweep.place.folder is not None and not self.owes:
             _remove(self.path)
             self.log.unlink(missing_ok=True)
         self.handle.close()
@@ -152,7 +169,7 @@ class Clone:
             self.process = None
 
     def _prepare(self) -> None:
-        """Makes the clone, or what an earlier experiment left of it, the commit as it was."""
+        """Make the clone, or what an earlier experiment left of it, the commit as it was."""
         sweep = self.sweep
         project = self.path / sweep.prefix
         if self.process is None:
@@ -169,14 +186,15 @@ class Clone:
         git("reset", "--quiet", "--soft", sweep.baseline, cwd=self.path)
         git("clean", "--quiet", "--force", "-d", cwd=self.path)
         # DVC would add what runs in it to the cache folder of the person.
-        config = sweep.config if sweep.config is not None else f'[cache]\n    dir = "{sweep.folder.as_posix()}/cache"\n'
+        config = sweep.place.config
+        config = f'[cache]\n    dir = "{sweep.folder.as_posix()}/cache"\n' if config is None else config
         (project / ".dvc/config.local").write_text(config)  # in the system's encoding, as DVC reads it
 
     def _fetch(self) -> None:
-        git("fetch", "--quiet", "--no-tags", "--update-shallow", self.sweep.source, self.sweep.ref, cwd=self.path)
+        git("fetch", "--quiet", "--no-tags", "--update-shallow", self.sweep.place.source, self.sweep.ref, cwd=self.path)
 
     def _ask(self, request: dict) -> str:
-        """The answer to a request; empty where the process has ended."""
+        """Ask the process for an experiment; return its answer, empty if it has ended."""
         try:
             if self.process is None:
                 self.process = self._start()

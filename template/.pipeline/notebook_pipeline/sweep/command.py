@@ -13,64 +13,41 @@ import sys
 import tempfile
 import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from notebook_pipeline import files, git
 from notebook_pipeline.sweep import cluster
-from notebook_pipeline.sweep.clone import patiently
-from notebook_pipeline.sweep.grid import Experiment, SweepError, described, experiments, messages
+from notebook_pipeline.sweep.clone import Place, patiently
+from notebook_pipeline.sweep.grid import Experiment, SweepError, describe, experiments, messages
 from notebook_pipeline.sweep.metrics import Metrics
 
-HOW_TO_INSTALL = "`sweep` needs Dask: uv run --group sweep pipeline sweep ..."
 GO_ON = "what is done is kept, and the same command goes on from there"
 STOPPED = f"\nstopped: {GO_ON}"
 
 
-@dataclass
-class Place:
-    """Where workers get the project, and where experiments go."""
-
-    source: str
-    """The git repository."""
-    remote: bool
-    """Whether that is another one than this, with data over the DVC remote."""
-    config: str | None
-    """The text of the clones' .dvc/config.local."""
-    folder: str | None
-    """Where clones are; None for a place on each worker."""
-    git_remote: str = ""
-    """What git calls the repository, where it is another one."""
-
-
 def main(argv: list[str]) -> int:
-    """Runs what is missing of the grid; returns the exit code: 1 where an experiment failed, 130 after Ctrl-C."""
-    arguments = _arguments(argv)
+    """Run what is missing of the grid; return the exit code: 1 if an experiment failed, 130 after Ctrl-C."""
+    arguments = _parse(argv)
     if importlib.util.find_spec("distributed") is None:
-        print(HOW_TO_INSTALL, file=sys.stderr)
+        print("`sweep` needs Dask: uv run --group sweep pipeline sweep ...", file=sys.stderr)
         return 1
-    # Where it goes to a file, too, each result is there when it comes.
-    sys.stdout.reconfigure(line_buffering=True)
-    try:
-        return _run(arguments)
-    except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        return 130
-
-
-def _run(arguments: argparse.Namespace) -> int:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    # Also in a file, each result is there when it comes.
+    sys.stdout.reconfigure(line_buffering=True)
     try:
         with Repo() as repo:
             return _Sweep(repo, arguments).run()
     except (SweepError, DvcException, git.GitError) as error:
         print(" ".join(messages(error)), file=sys.stderr)
         return 1
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 130
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="pipeline sweep", description=__doc__.partition(": ")[2])
     parser.add_argument(
         "-S", "--set-param", dest="settings", metavar="[FILE:]NAME=VALUES", action="append", required=True,
@@ -108,24 +85,24 @@ class _Sweep:
         self.root = Path(repo.root_dir)
         self.top = Path(repo.scm.root_dir)
         self.prefix = self._git("rev-parse", "--show-prefix")
-        """The project's folder in the repository, as `analyses/churn/`; empty where it is the whole."""
+        """The project's folder in the repository, as `analyses/churn/`; empty if it is the whole."""
         self.failed = {}
         """Why, by the experiments' names."""
         self.metrics = Metrics(self.root, arguments.by)
 
     def run(self) -> int:
-        """Shows the grid, runs what is missing of it, and sums up; returns the exit code."""
+        """Show the grid, run what is missing of it, and sum up; return the exit code."""
         self.baseline = self._git("rev-parse", "--quiet", "--verify", "HEAD", check=False)
         if not self.baseline:
             raise SweepError("there is no commit yet, from which experiments could start: git commit")
         self.namespace = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}"
-        self.commit, tree = self._saved()
+        self.commit, tree = self._find_commit()
         # To DVC one name is one experiment, whatever the commit; to git, whatever the project.
         self.experiments = experiments(self.arguments.settings, self.root, self.baseline + tree + self.prefix)
         self._check_metric()
-        self.place = self._place()
-        done = self._done()
-        print(described(self.experiments, self.baseline))
+        self.place = self._find_place()
+        done = self._list_done()
+        print(describe(self.experiments, self.baseline))
         if done:
             print(f"{len(done)} of them {'is' if len(done) == 1 else 'are'} there already")
         missing = [experiment for experiment in self.experiments if experiment.name not in done]
@@ -134,11 +111,11 @@ class _Sweep:
         return code or bool(self.failed)
 
     def _run(self, missing: list[Experiment]) -> int:
-        """Runs experiments; returns 130 where Ctrl-C ended it, 1 where the cluster did, else 0."""
+        """Run experiments; return 130 if Ctrl-C ended it, 1 if the cluster did, else 0."""
         where = self.arguments
         with contextlib.ExitStack() as until_the_end:
-            client = until_the_end.enter_context(cluster.connected(where.scheduler, where.cluster, where.workers))
-            name = until_the_end.enter_context(self._given(client))
+            client = until_the_end.enter_context(cluster.connect(where.scheduler, where.cluster, where.workers))
+            name = until_the_end.enter_context(self._offer(client))
             try:
                 self._run_on(client, name, missing)
                 return 0
@@ -154,7 +131,7 @@ class _Sweep:
                     self._collect()
 
     def _run_on(self, client, name: str, missing: list[Experiment]) -> None:
-        """Runs experiments on a cluster, as the sweep of that name, and tells of each as it comes.
+        """Run experiments on a cluster, as the sweep of that name, and report each as it comes.
 
         Raises:
             SweepError, git.GitError: the cluster is gone, or the git remote.
@@ -163,25 +140,21 @@ class _Sweep:
 
         from notebook_pipeline.sweep.worker import Experiments
 
-        place = self.place
-        plugin = Experiments(
-            name=name, source=place.source, ref=_ref(name), baseline=self.baseline, commit=self.commit,
-            prefix=self.prefix, folder=place.folder, config=place.config, remote=place.remote, author=self._author(),
-        )  # fmt: skip
+        plugin = Experiments(name, self.place, _ref(name), self.baseline, self.commit, self.prefix, self._read_author())
         with tqdm(total=len(missing), unit="experiment", disable=None) as bar:
             for experiment, result in cluster.Tasks(client, plugin, bar.write).run(missing):
                 if result["status"] == "done":
                     patiently(threading.Event(), self._collect)
                     bar.write(f"{experiment.name}  {experiment}  {self.metrics.describe(experiment.name)}".rstrip())
                 else:
-                    self.failed[experiment.name] = self._reason(experiment, result)
+                    self.failed[experiment.name] = self._explain(experiment, result)
                     bar.write(f"{experiment.name}  {experiment}  failed: {self.failed[experiment.name]}")
                 bar.update()
 
     # What is to be done
 
-    def _saved(self) -> tuple[str, str]:
-        """The commit that experiments start from; and its tree where that is not the baseline's.
+    def _find_commit(self) -> tuple[str, str]:
+        """Return the commit that experiments start from; and its tree if that is not the baseline's.
 
         Raises:
             SweepError: there is something that no commit has, and no --dirty.
@@ -204,27 +177,27 @@ class _Sweep:
             self._git("read-tree", "HEAD", **index)
             self._git("add", "--all", "--", ".", **index)
             tree = self._git("write-tree", **index)
-        name, email = self._author()
+        name, email = self._read_author()
         author = ("-c", f"user.name={name}", "-c", f"user.email={email}")
         return self._git(*author, "commit-tree", tree, "-p", self.baseline, "-m", "Not committed"), tree
 
     def _check_metric(self) -> None:
-        """Raises SweepError where --by names no metric, as far as that can be known before a run."""
+        """Raise SweepError if --by names no metric, as far as that can be known before a run."""
         by = self.arguments.by
         known = self.metrics.read(self.baseline)[self.baseline] if by else {}
         if known and not any(map(self.metrics.is_wanted, known)):
             raise SweepError(f"--by {by}: there is no such metric; there is {', '.join(known)}")
 
-    def _done(self) -> set[str]:
-        """The names of those experiments that are there; those of the git remote are fetched."""
+    def _list_done(self) -> set[str]:
+        """Return the names of those experiments that are there; those of the git remote are fetched."""
         self._collect()
         there = set(self._git("for-each-ref", "--format=%(refname:lstrip=4)", self.namespace).split())
         return {experiment.name for experiment in self.experiments} & there
 
     # Repositories
 
-    def _place(self) -> Place:
-        """Where workers get the project.
+    def _find_place(self) -> Place:
+        """Find where workers get the project.
 
         Raises:
             SweepError: a cluster has no way to get it.
@@ -236,7 +209,7 @@ class _Sweep:
             local = ConfigObj(self.repo.config.read("local"))
             local.setdefault("cache", {})["dir"] = self.repo.cache.local_cache_dir
             text = "\n".join(local.write()) + "\n"
-            return Place(str(self.top), False, text, str(self._folder()))
+            return Place(str(self.top), False, text, str(self._make_folder()))
         names = self._git("remote").split()
         if not names:
             raise SweepError(
@@ -256,32 +229,33 @@ class _Sweep:
         return Place(url, not shared, "" if shared else None, None, name)
 
     @contextlib.contextmanager
-    def _given(self, client) -> Iterator[str]:
-        """Has the commit, and over a DVC remote its data, where workers can take it; yields the sweep's name.
+    def _offer(self, client) -> Iterator[str]:
+        """Put the commit, and over a DVC remote its data, where workers can take it; yield the sweep's name.
 
         The reference is this sweep's own: another one from the same commit may end earlier. A sweep has a file locked
         while it lives, so that the next one here finds what one that was killed has left, in git and on the cluster.
         """
-        for left in self._folder().glob("*.ref"):
-            if self._take_back(left):
-                cluster.forget(client, left.stem)
-        file = self._folder() / f"sweep-{os.urandom(4).hex()}.ref"
+        for left in self._make_folder().glob("*.ref"):
+            if self._withdraw(left):
+                with contextlib.suppress(Exception):  # the cluster may know nothing of it
+                    client.unregister_worker_plugin(left.stem)
+        file = self._make_folder() / f"sweep-{os.urandom(4).hex()}.ref"
         try:
             with files.lock(file) as handle:
-                handle.write((self.place.source if self._is_elsewhere() else "").encode())
+                handle.write((self.place.source if self.place.git_remote else "").encode())
                 handle.flush()
-                self._give(_ref(file.stem))
+                self._publish(_ref(file.stem))
                 yield file.stem
         finally:
-            self._take_back(file)
+            self._withdraw(file)
 
-    def _folder(self) -> Path:
+    def _make_folder(self) -> Path:
         folder = Path(self.repo.tmp_dir, "sweep")
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
-    def _give(self, ref: str) -> None:
-        if not self._is_elsewhere():
+    def _publish(self, ref: str) -> None:
+        if not self.place.git_remote:
             # Also keeps git from tidying up what `--dirty` made.
             self._git("update-ref", ref, self.commit)
             return
@@ -294,8 +268,8 @@ class _Sweep:
                 print(f"pushed {count} file{'s' if count > 1 else ''} to the DVC remote")
         patiently(threading.Event(), self._git, "push", "--quiet", "--force", self.place.source, f"{self.commit}:{ref}")
 
-    def _take_back(self, file: Path) -> bool:
-        """Deletes a sweep's reference, of which a file says where it is; False where the sweep lives, or git refuses."""
+    def _withdraw(self, file: Path) -> bool:
+        """Delete a sweep's reference, of which a file says where it is; return False if the sweep lives, or git refuses."""
         if (handle := files.lock(file)) is None:
             return False
         with handle:
@@ -312,8 +286,8 @@ class _Sweep:
         return True
 
     def _collect(self) -> None:
-        """Fetches what the git remote has of the sweep."""
-        if not self._is_elsewhere():
+        """Fetch what the git remote has of the sweep."""
+        if not self.place.git_remote:
             return
         refs = {f"{self.namespace}/{experiment.name}" for experiment in self.experiments}
         there = self._git("ls-remote", self.place.source, f"{self.namespace}/*").split()[1::2]
@@ -323,11 +297,8 @@ class _Sweep:
             wanted = [f"{name}:{name}" for name in new[start : start + 100]]
             self._git("fetch", "--quiet", "--no-tags", self.place.source, *wanted)
 
-    def _is_elsewhere(self) -> bool:
-        return self.place.folder is None
-
-    def _author(self) -> tuple[str, str]:
-        """The name and e-mail address by which git knows the person; DVC's experiments need none."""
+    def _read_author(self) -> tuple[str, str]:
+        """Return the name and e-mail address by which git knows the person; DVC's experiments need none."""
         known = re.match(r"(.+) <(.+)> ", self._git("var", "GIT_AUTHOR_IDENT", check=False))
         return known.groups() if known else ("sweep", "sweep@localhost")
 
@@ -336,8 +307,8 @@ class _Sweep:
 
     # Results
 
-    def _reason(self, experiment: Experiment, result: dict[str, str]) -> str:
-        """What a notebook's run says of its end, or else DVC; and where all that they said is."""
+    def _explain(self, experiment: Experiment, result: dict[str, str]) -> str:
+        """Return what a notebook's run says of its end, or else DVC; and where all that they said is."""
         lines = result["log"].splitlines()
         if not lines:
             return result["message"]
@@ -352,10 +323,10 @@ class _Sweep:
         return f"{reason}\n    more in {os.path.relpath(log)}"
 
     def _sum_up(self) -> None:
-        """The table of all experiments that are there, best first, and what is not."""
+        """Print the table of all experiments that are there, best first, and what is not."""
         from tabulate import tabulate
 
-        done = self._done()
+        done = self._list_done()
         found = [experiment for experiment in self.experiments if experiment.name in done]
         metrics = self.metrics.read(*(experiment.name for experiment in found))
         if self.arguments.by:
@@ -378,5 +349,5 @@ class _Sweep:
 
 
 def _ref(name: str) -> str:
-    """The reference from which the workers of a sweep take the commit."""
+    """Return the reference from which the workers of a sweep take the commit."""
     return f"refs/sweep/{name}"

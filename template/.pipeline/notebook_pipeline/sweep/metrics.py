@@ -1,7 +1,6 @@
 """The metrics of a sweep's experiments, as DVC has them."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -21,6 +20,7 @@ class Metrics:
     def read(self, *revisions: str) -> dict[str, dict[str, object]]:
         """Return the metrics of each of some experiments or commits."""
         from dvc.repo import Repo
+        from dvc.utils.flatten import flatten
 
         if new := [revision for revision in revisions if revision not in self.known]:
             with Repo(str(self.root)) as repo:  # a new one: it sees what git has got meanwhile
@@ -29,7 +29,8 @@ class Metrics:
                 self.known[revision] = {
                     f"{file}:{key}": value
                     for file, content in shown.get(revision, {}).get("data", {}).items()
-                    for key, value in _flatten(content.get("data", {}))
+                    if isinstance(data := content.get("data"), dict)
+                    for key, value in flatten(data).items()
                 }
         return {revision: self.known[revision] for revision in revisions}
 
@@ -50,12 +51,3 @@ class Metrics:
         found = next((value for name, value in self.read(revision)[revision].items() if self.is_wanted(name)), None)
         # A NaN, as of a training that diverged, would leave all of them in no order.
         return found if isinstance(found, int | float) and not math.isnan(found) else None
-
-
-def _flatten(content: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield what a file of metrics holds, with dots between the keys."""
-    for key, value in content.items() if isinstance(content, dict) else ():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -12,6 +12,7 @@ import shutil
 import socket
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from distributed import WorkerPlugin
@@ -19,7 +20,7 @@ from distributed import WorkerPlugin
 from notebook_pipeline.files import lock
 from notebook_pipeline.git import GitError
 from notebook_pipeline.git import run as git
-from notebook_pipeline.sweep.clone import Clone, Stopped, patiently, tells_of_full_disk
+from notebook_pipeline.sweep.clone import Clone, Place, Stopped, patiently, tells_of_full_disk
 
 NEEDED = ("dvc", "papermill", "ipykernel")
 """What an experiment cannot do without, of what the project's environment has and Dask's own has not."""
@@ -29,42 +30,32 @@ class Unable(Exception):
     """This worker can run no experiment, whichever it is; why, and what to do."""
 
 
+@dataclass(eq=False)
 class Experiments(WorkerPlugin):
-    """Runs a sweep's experiments on one worker, each in a clone that is its own for that time.
+    """Runs a sweep's experiments on one worker, each in a clone that is its own for that time."""
 
-    Args:
-        name: the sweep's, among the worker's plugins.
-        source: the git repository that has the commit and gets the experiments.
-        ref: the reference there that has the commit.
-        baseline: the commit that the experiments belong to.
-        commit: the commit that they start from: the baseline, or what was not committed on top of it.
-        prefix: the project's folder in the repository, with slashes; empty where it is the whole.
-        folder: where clones are, until the sweep ends; None for a place beside Dask's own on the worker, where they stay.
-        config: the text of .dvc/config.local; None for one with a cache of the worker's own.
-        remote: whether the data goes over the DVC remote.
-        author: git's user.name and user.email.
-    """
-
-    def __init__(self, name, source, ref, baseline, commit, prefix, folder, config, remote, author):
-        self.name = name
-        self.source = source
-        self.ref = ref
-        self.baseline = baseline
-        self.commit = commit
-        self.prefix = prefix
-        self.is_local = folder is not None
-        self.folder = folder
-        self.config = config
-        self.remote = remote
-        self.author = author
+    name: str
+    """The sweep's, among the worker's plugins."""
+    place: Place
+    ref: str
+    """The reference in the repository that has the commit."""
+    baseline: str
+    """The commit that the experiments belong to."""
+    commit: str
+    """The commit that they start from: the baseline, or what was not committed on top of it."""
+    prefix: str
+    """The project's folder in the repository, with slashes; empty if it is the whole."""
+    author: tuple[str, str]
+    """Git's user.name and user.email."""
 
     def setup(self, worker) -> None:
-        """Called by Dask on each worker, also on those that come later."""
+        """Prepare a worker; Dask calls it on each one, also on those that come later."""
         self.worker = worker
-        if not self.is_local:
+        self.folder = self.place.folder
+        if self.folder is None:
             # Dask gives each worker a new folder, and clears it; what lies beside it is there for the next one.
             # Each user of the machine can read its name: who logs in, by a token perhaps, is no part of that.
-            key = re.sub(r"\W+", "-", re.sub("://.*@", "://", self.source)).strip("-")[-60:]
+            key = re.sub(r"\W+", "-", re.sub("://.*@", "://", self.place.source)).strip("-")[-60:]
             self.folder = Path(worker.local_directory).parent / f"sweep-{key}" / socket.gethostname()
         self.folder = Path(self.folder)
         self.idle, self.all = [], []
@@ -72,7 +63,7 @@ class Experiments(WorkerPlugin):
         self.stopping = threading.Event()
 
     async def teardown(self, worker) -> None:
-        """Called by Dask when the sweep is over, or the worker: stops what runs."""
+        """Stop what runs; Dask calls it when the sweep is over, or the worker."""
         self.stopping.set()
         with self.lock:
             clones = list(self.all)
@@ -82,7 +73,7 @@ class Experiments(WorkerPlugin):
             await asyncio.to_thread(clone.close)
 
     def run(self, name: str, settings: list[str]) -> dict[str, str]:
-        """Runs one experiment and pushes it.
+        """Run one experiment and push it.
 
         Returns:
             `status`: "done", "failed", "unable" (as any other would be on this worker) or "stopped"; for what is not done
@@ -91,10 +82,10 @@ class Experiments(WorkerPlugin):
         clone, log = None, ""
         ref = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}/{name}"
         try:
-            if not self.is_local:
+            if self.place.folder is None:
                 _check_environment()
             # A worker that was taken for dead may have finished it.
-            if git("ls-remote", self.source, ref, cwd=os.curdir, check=False):
+            if git("ls-remote", self.place.source, ref, cwd=os.curdir, check=False):
                 return {"status": "done"}
             clone = self._take_clone()
             error = clone.run(name, ref, settings)
@@ -142,7 +133,7 @@ class Experiments(WorkerPlugin):
 
 
 def _check_environment() -> None:
-    """Raises Unable where this worker was not started in the project's environment, or has no git."""
+    """Raise Unable if this worker was not started in the project's environment, or has no git."""
     if lacks := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         start = "in a clone of the project, by uv run --group sweep dask worker ..."
         raise Unable(f"its Python, {sys.executable}, lacks {', '.join(lacks)}: start it {start}")
