@@ -74,6 +74,37 @@ def test_the_next_notebook_reads_what_the_first_one_makes(project, tmp_path):
     )
 
 
+def test_what_differs_from_the_owners_last_session_is_said(project, tmp_path):
+    (tmp_path / "a.csv").write_text("x")
+    sources = [
+        "N = 2",
+        "import os\nSIZE = 3\nprint(SIZE)",
+        "print(open('a.csv').name)",
+        "print(os.getpid())",
+        "import random\nrandom.seed(N)\nrandom.random()",
+    ]
+    shown = [[], "3\n", "a.csv\n", "7\n", []]
+    cells = [
+        {"source": source, "execution_count": 5, "outputs": [{"output_type": "stream", "name": "stdout", "text": text}] if text else []}
+        for source, text in zip(sources, shown, strict=True)
+    ]  # fmt: skip
+    cells[-1]["outputs"] = [
+        {
+            "output_type": "execute_result",
+            "execution_count": 5,
+            "metadata": {},
+            "data": {"text/plain": ["0.9560342718892494"]},
+        }
+    ]
+    (tmp_path / "owned.ipynb").write_text(untagged({"cell_type": "markdown", "source": "# T"}, *cells))
+    said = project.pipeline("add", str(tmp_path / "owned.ipynb")).stdout
+    # A cell in front starts it in the root.
+    assert (
+        "\nnotebooks/owned.ipynb: 3 of 4 cells as when you last saved it; cell 6 differs (see outputs/owned.ipynb)\n"
+        in said
+    )
+
+
 FAILURES = {
     "r": (notebook("N <- 1", language="R"), "r.ipynb: its language is r. Fix: use a Python notebook"),
     "gone": (None, "gone.ipynb: does not exist. Fix: correct the path"),

@@ -231,6 +231,15 @@ def brought(
     return result
 
 
+def reads_and_writes(notebook: Notebook, origin: Path) -> tuple[set[Path], set[Path]]:
+    """Return the full paths that the code of a notebook in this folder says it reads, and those that it says it writes, or makes as folders."""
+    uses = _without_own_lists([*_uses(notebook)])
+    written = {**_written_by_shell(notebook, uses), **_written(uses)}
+    full = lambda path: Path(os.path.normpath(origin / Path(_without_pattern(path)[0]).expanduser()))  # noqa: E731
+    reads = {full(use.path) for use in uses if use.path not in written and use.looks_like_path}
+    return reads - {origin, *origin.parents}, {*map(full, written)}
+
+
 # Files that tell code where others are; larger ones are data.
 _CONFIGURATION = (".yaml", ".yml", ".json", ".toml", ".ini", ".cfg", ".py", ".ipynb")
 _CONFIGURATION_SIZE = 100_000

@@ -26,15 +26,19 @@ from pathlib import Path
 
 from notebook_pipeline import files, git, secret_files, shell
 from notebook_pipeline.add import bring, lift
+from notebook_pipeline.add.order import find_notebooks, in_order
+from notebook_pipeline.add.pictures import find_pictures
 from notebook_pipeline.check import command as check
 from notebook_pipeline.code import command as code
 from notebook_pipeline.notebook import imports, packages
+from notebook_pipeline.notebook.comparison import compare_with_saved
 from notebook_pipeline.notebook.document import (
     NOT_LITERAL,
     Notebook,
     NotebookError,
     Parameter,
     as_python_reads,
+    id_of,
     key_of,
     read,
 )
@@ -60,12 +64,35 @@ class Refused(Exception):
 
 
 def main(argv: list[str]) -> int:
-    """Adds the notebook and says what was done, one line each.
+    """Add the notebooks, and say what was done, one line each.
 
-    Returns the exit code: 1 if nothing was changed; INCOMPLETE if the stage was made as far as its run got.
+    Returns the exit code: 1 if nothing was changed; INCOMPLETE if not every notebook became a stage that runs.
     """
+    arguments = _parse(argv)
+    notebooks = find_notebooks(arguments.notebook)
+    if not notebooks:
+        print(f"{', '.join(arguments.notebook)}: contains no notebook. Fix: correct the path", file=sys.stderr)
+        return 1
+    if len(notebooks) > 1 and (arguments.name or arguments.lift):
+        print("--name, --lift: belong to one notebook. Fix: add the notebooks one by one", file=sys.stderr)
+        return 1
+    codes = {}
+    for source in in_order(notebooks) if len(notebooks) > 1 else notebooks:
+        if len(notebooks) > 1:
+            print(f"\n== {source}", flush=True)
+        # What the notebooks before this one changed is not the person's.
+        codes[source] = _add_and_run(source, arguments, is_first={*codes.values()} <= {1})
+    if len(notebooks) > 1:
+        failed = [str(source) for source, code in codes.items() if code]
+        names = f"; not {', '.join(failed)}: see above" if failed else ""
+        print(f"\n{len(codes) - len(failed)} of {len(codes)} notebooks are stages{names}")
+    done = {*codes.values()}
+    return done.pop() if len(done) == 1 else INCOMPLETE
+
+
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="pipeline add", description=__doc__.partition(": ")[2].split("\n")[0])
-    parser.add_argument("notebook", metavar="NOTEBOOK")
+    parser.add_argument("notebook", metavar="NOTEBOOK", nargs="+", help="notebooks, or folders of them")
     parser.add_argument("--name", help="the stage's name (default: the notebook's)")
     parser.add_argument(
         "--lift",
@@ -78,31 +105,32 @@ def main(argv: list[str]) -> int:
     parser.add_argument(
         "--allow", metavar="PATH", action="append", default=[], help="copy a file that looks like a secret and is none"
     )
-    arguments = parser.parse_args(argv)
+    return parser.parse_args(argv)
+
+
+def _add_and_run(source: Path, arguments: argparse.Namespace, is_first: bool) -> int:
+    """Make a stage of one notebook. Returns the exit code: 1 if nothing was changed, INCOMPLETE if its run failed."""
     exit_code = 1
     try:
-        names = [as_python_reads(name.strip()) for name in arguments.lift.split(",") if name.strip()]
-        source = Path(arguments.notebook).expanduser()
-        added = _add(source, arguments.name, names, [Path(path) for path in arguments.allow], arguments.yes)
+        added = _add(source, arguments, is_first)
         exit_code = INCOMPLETE
-        return _finish(*added, not arguments.no_run)
+        return _finish(added, not arguments.no_run)
     except (NotebookError, ProjectError, yaml_edit.EditError, Refused) as error:
         print(error, file=sys.stderr)
         return exit_code
 
 
-def _add(
-    source: Path, name: str | None, names: list[str], allow: list[Path], yes: bool
-) -> tuple[Notebook, "_Entry | None"]:
-    """Writes the notebook, its files and its stage, or nothing: the run comes after that.
-
-    Returns the project's notebook, and the entry if it is still `add`'s own.
-    """
+def _add(source: Path, arguments: argparse.Namespace, is_first: bool) -> "_Added":
+    """Writes the notebook, its files and its stage, or nothing: the run comes after that."""
+    name, names = arguments.name, [as_python_reads(each.strip()) for each in arguments.lift.split(",") if each.strip()]
     root = Path.cwd().resolve()
     if name is not None and not re.fullmatch(r"[\w-]+", name):
         raise Refused(f"--name {name}: DVC does not take this name. Fix: write letters, digits, _ and - only")
-    allowed = {path.expanduser().resolve() for path in allow} | secret_files.allowed_in(root)
+    allowed = {Path(path).expanduser().resolve() for path in arguments.allow} | secret_files.allowed_in(root)
+    saved = source.read_bytes() if source.is_file() else b""
     given = read(source)
+    for number, cell in enumerate(given.document["cells"], 1):
+        cell["id"] = id_of(cell, number)  # kept by its copy, whatever is added above
     if problem := next((line for line in given.problems(scratch=True) if "only Python" in line), None):
         raise Refused(problem)
     # A link in notebooks/ is the notebook, wherever it leads.
@@ -126,9 +154,12 @@ def _add(
     modules = {} if inside else _modules(given, origin)
     found.secrets |= {file: reason for file in modules if (reason := secret_files.why(file, allowed))}
     modules = {file: place for file, place in modules.items() if file not in found.secrets}
-    copies = {**found.copies, **modules}
-    _refuse_overwriting(source, found.copies, modules)
-    _ask_for_far(source, [*copies], yes)
+    pictures = {}
+    if not inside:
+        found.notebook, pictures = find_pictures(found.notebook, origin, FOLDER)
+    copies = {**found.copies, **modules, **pictures}
+    _refuse_overwriting(source, found.copies, modules, pictures)
+    _ask_for_far(source, [*copies], arguments.yes)
     found.notes += imports.missing_runs(given, origin, root)
     if modules:
         found.notebook = imports.with_runs_followed(found.notebook, origin, modules)
@@ -136,7 +167,7 @@ def _add(
         found.notebook = _starting_in_root(found.notebook, bool(modules), found.folders)
     lifted = lift.lifted(found.notebook, names)
     is_written = not inside or lifted.notebook.document != given.document
-    _refuse_unsaved(PIPELINE_FILE, PARAMS_FILE, *([target] if is_written else []))
+    _refuse_unsaved(*([PIPELINE_FILE, PARAMS_FILE] if is_first else []), *([target] if is_written else []))
     # The numbers of cells are those of the copy, where the one of parameters may be new.
     lines = [*found.notes, *(line.replace(given.path, target, 1) for line in lifted.notes)]
     lines += [_said_secret(_shown(file), reason) for file, reason in sorted(found.secrets.items())]
@@ -173,11 +204,12 @@ def _add(
             entry.outs = _without_secrets({path for path in found.outputs if not _outside(path)}, allowed)
             entry.write()
         _ignore_results(target, source)
-    return notebook, entry
+    return _Added(notebook, entry, saved, {place: os.path.relpath(file, origin) for file, place in copies.items()})
 
 
-def _finish(notebook: Notebook, entry: "_Entry | None", run_it: bool) -> int:
+def _finish(added: "_Added", run_it: bool) -> int:
     """Runs the notebook of a stage that was written, and has the stage list what it touched."""
+    notebook, entry = added.notebook, added.entry
     if lacking := _lacking(notebook):
         print("\n".join(lacking), file=sys.stderr)
         return INCOMPLETE
@@ -190,7 +222,12 @@ def _finish(notebook: Notebook, entry: "_Entry | None", run_it: bool) -> int:
             file=sys.stderr,
         )
         return INCOMPLETE
-    if not run_it:
+    if run_it:
+        output = stage.calls("run")[1]
+        compared = compare_with_saved(added.saved, Path(output).read_bytes(), added.moved)
+        if compared.same or compared.different:
+            print(f"{target}: {compared}" + f" (see {output})" * bool(compared.different))
+    else:
         print(
             f"{PIPELINE_FILE}: stage `{stage.name}` lists what the code tells; `uv run dvc repro` names what it lacks"
         )
@@ -514,6 +551,20 @@ def _again(notebook: str | Path) -> str:
 
 
 @dataclass
+class _Added:
+    """What was written before the run."""
+
+    notebook: Notebook
+    """The project's."""
+    entry: "_Entry | None"
+    """None if the stage is no longer `add`'s own."""
+    saved: bytes
+    """The notebook's file as it was given, with its outputs."""
+    moved: dict[str, str]
+    """The copied files, each with its path beside the given notebook."""
+
+
+@dataclass
 class _Entry:
     """A stage to be written into dvc.yaml."""
 
@@ -750,9 +801,15 @@ def _is_copy(file: Path, place: Path) -> bool:
     return _tidied(place.as_posix(), file.read_bytes()) == place.read_bytes()
 
 
-def _refuse_overwriting(source: Path, copies: dict[Path, str], modules: dict[Path, str]) -> None:
+def _refuse_overwriting(
+    source: Path, copies: dict[Path, str], modules: dict[Path, str], pictures: dict[Path, str]
+) -> None:
     """Refuses to copy over another file of the project's."""
-    for verb, places, is_same in (("imports", modules, _is_copy), ("reads", copies, bring.same)):
+    for verb, places, is_same in (
+        ("imports", modules, _is_copy),
+        ("reads", copies, bring.same),
+        ("shows", pictures, bring.same),
+    ):
         for file, place in places.items():
             if Path(place).exists() and not is_same(file, Path(place)):
                 raise Refused(
@@ -825,7 +882,7 @@ def _write_notebook(path: str, document: dict, is_copy: bool) -> None:
     """Writes the notebook without outputs, each cell with an id."""
     cells = []
     for number, cell in enumerate(document["cells"], 1):
-        new = {**cell, "id": cell.get("id") or f"cell-{number}", "metadata": cell.get("metadata") or {}}
+        new = {**cell, "id": id_of(cell, number), "metadata": cell.get("metadata") or {}}
         new["source"] = (
             cell["source"]
             if isinstance(cell.get("source"), list)

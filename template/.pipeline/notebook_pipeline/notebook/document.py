@@ -32,7 +32,7 @@ from .syntax import UNREADABLE, parse_python, replaced
 # What the verbs import from here, whichever module has it.
 __all__ = [
     "INJECTED_TAG", "NOT_LITERAL", "PARAMETERS_TAG", "SKIPPED_TAG", "Cell", "Notebook", "NotebookError", "Parameter",
-    "as_python_reads", "bindings", "canonical", "contradiction", "in_yaml", "key_of", "parse", "read", "renewed", "replaced",
+    "as_python_reads", "bindings", "canonical", "contradiction", "id_of", "in_yaml", "key_of", "parse", "read", "renewed", "replaced",
     "stands_in_source", "with_tag_corrected",
 ]  # fmt: skip
 
@@ -260,6 +260,11 @@ class Notebook:
             if cell.type == "code" and SKIPPED_TAG not in cell.tags:
                 if text := comparable(cell.source, has_parameters=cell is self.parameters_cell):
                     yield cell, f"{CELL}{text}\n"
+
+
+def id_of(cell: dict, number: int) -> str:
+    """Return a cell's id; one by its number if an older format gave it none."""
+    return cell.get("id") or f"cell-{number}"
 
 
 def read(path: str | Path) -> Notebook:

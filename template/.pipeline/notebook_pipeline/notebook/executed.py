@@ -8,7 +8,7 @@ import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 
-from notebook_pipeline.notebook.document import INJECTED_TAG, Notebook
+from notebook_pipeline.notebook.document import INJECTED_TAG, Notebook, id_of
 
 STILL = "315532800"
 """The time that stands in the place of the clock's, in seconds: the start of 1980, the earliest that a ZIP archive can hold."""
@@ -27,7 +27,7 @@ def without_outputs(notebook: Notebook) -> dict:
             key: value for key, value in (raw.get("metadata") or {}).items() if key not in ("papermill", "execution")
         }
         new = {
-            "id": raw.get("id") or f"cell-{cell.number}",
+            "id": id_of(raw, cell.number),
             "cell_type": cell.type,
             "metadata": copy.deepcopy(metadata),
             "source": cell.source,
@@ -50,7 +50,7 @@ def repeatable(executed, numbers: list[int], drawn: Iterable[str], since: float,
         drawn: what the kernel drew, in hexadecimal.
         since, until: when the run began and ended, in seconds since 1970.
     """
-    clean = _cleaner(_numbering(drawn), since, until)
+    clean = make_cleaner(drawn, since, until)
     counts = {
         cell.execution_count: number
         for cell, number in zip(executed.cells, numbers, strict=True)
@@ -99,7 +99,7 @@ def _joined(outputs: list) -> Iterator:
             texts.setdefault(output.name, []).append(output.text)
         for name, parts in texts.items():
             if parts:
-                lines = map(_overwritten, "".join(parts).split("\n"))
+                lines = map(without_overwritten, "".join(parts).split("\n"))
                 yield v4.new_output("stream", name=name, text="\n".join(lines))
 
 
@@ -132,7 +132,7 @@ def _plain_text(value: object) -> str:
     return value if isinstance(value, str) else str(value)
 
 
-def _overwritten(line: str) -> str:
+def without_overwritten(line: str) -> str:
     """Keep what a terminal shows of a line in the end: a progress bar returns to its start each time."""
     text = line.rstrip("\r")
     return text[text.rfind("\r") + 1 :] + "\r" * (text != line)
@@ -178,8 +178,9 @@ def _in_all_texts(value: object, clean: Callable[[str], str]) -> object:
 _ADDRESS = re.compile(r"( at 0|\.\.)x[0-9A-Fa-f]{6,}")
 
 
-def _cleaner(number: Callable[[str], str], since: float, until: float) -> Callable[[str], str]:
-    """Make a function that removes from a text all that belongs to this run only."""
+def make_cleaner(drawn: Iterable[str], since: float, until: float) -> Callable[[str], str]:
+    """Make a function that removes from a text all that belongs to one run only; the arguments are those of `repeatable`."""
+    number = _numbering(drawn)
     # Warnings and tracebacks name a cell by a temporary file, in a folder that is named after the process. Windows may call
     # the folder by a short name, which the kernel does not.
     folders = {tempfile.gettempdir(), os.path.realpath(tempfile.gettempdir())}

@@ -1,0 +1,89 @@
+"""Compares what the cells of a notebook show with what they showed when it was last saved."""
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+
+from notebook_pipeline.notebook import executed
+from notebook_pipeline.notebook.document import id_of
+
+PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif")
+
+
+@dataclass
+class Comparison:
+    """Numbers of cells, as the executed notebook has them."""
+
+    same: list[int] = field(default_factory=list)
+    different: list[int] = field(default_factory=list)
+
+    def __str__(self) -> str:
+        """Return for example: `12 of 14 cells as when you last saved it; cells 9, 11 differ`."""
+        total = len(self.same) + len(self.different)
+        text = f"{len(self.same)} of {total} cell{'s' * (total > 1)} as when you last saved it"
+        if self.different:
+            numbers = ", ".join(map(str, self.different))
+            text += f"; cells {numbers} differ" if len(self.different) > 1 else f"; cell {numbers} differs"
+        return text
+
+
+def compare_with_saved(saved: bytes, run: bytes, moved: Mapping[str, str]) -> Comparison:
+    """Compare the outputs of the cells that have some in either notebook, and that were executed before the save.
+
+    Args:
+        saved: the notebook's file as its owner left it.
+        run: the executed notebook of the project. Its cells have the same ids, and their numbers in place of IPython's count.
+        moved: paths of files in the project, each with its path beside the saved notebook: what a cell prints of them is equal.
+    """
+    shown_now = {name: (count, _shown(outputs, moved)) for name, count, outputs in _code_cells(run)}
+    result = Comparison()
+    for name, count, outputs in _code_cells(saved):
+        number, now = shown_now.get(name, (None, []))
+        # `add` makes two cells of one that begins with imports and has more code.
+        now = now + shown_now.get(f"{name}-2", (None, []))[1]
+        before = _shown(outputs, {})
+        if count is not None and number is not None and (before or now):
+            (result.same if before == now else result.different).append(number)
+    return result
+
+
+def _code_cells(content: bytes) -> Iterator[tuple[str, int | None, list[dict]]]:
+    """Yield id, count and outputs of each code cell."""
+    for number, cell in enumerate(json.loads(content.decode("utf-8-sig"))["cells"], 1):
+        if cell.get("cell_type") == "code":
+            outputs = cell.get("outputs")
+            outputs = outputs if isinstance(outputs, list) else []
+            yield id_of(cell, number), cell.get("execution_count"), [each for each in outputs if isinstance(each, dict)]
+
+
+def _shown(outputs: list[dict], moved: Mapping[str, str]) -> list[tuple[str, str]]:
+    """Return what a cell shows, free of addresses and durations: of each output its kind and its text, or its picture.
+
+    What comes on stderr does not count: warnings name lines of packages, and progress bars are chance.
+    """
+    clean, shown = executed.make_cleaner(drawn=[], since=0, until=0), []
+    for output in outputs:
+        if output.get("output_type") == "stream":
+            kind, value = output.get("name", "stdout"), output.get("text")
+        elif output.get("output_type") == "error":
+            kind, value = output.get("ename"), output.get("evalue")
+        else:
+            data = output.get("data") or {}
+            kind = next((mime for mime in (*PICTURES, "text/plain", *data) if mime in data), "")
+            value = data.get(kind)
+        text = (
+            "".join(value)
+            if isinstance(value, list) and all(isinstance(line, str) for line in value)
+            else str(value or "")
+        )
+        for new, old in moved.items():
+            text = text.replace(new, old)
+        if kind == "stderr" or not text:
+            continue
+        if shown and shown[-1][0] == kind == "stdout":  # what is printed comes in pieces of any size
+            text = shown.pop()[1] + text
+        shown.append((kind, text))
+    return [
+        (kind, text if kind in PICTURES else clean("\n".join(map(executed.without_overwritten, text.split("\n")))))
+        for kind, text in shown
+    ]
