@@ -5,6 +5,7 @@ Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`, and 
 
 import argparse
 import contextlib
+import functools
 import itertools
 import os
 import re
@@ -48,12 +49,12 @@ def main(argv: list[str]) -> int:
     if wanted & {PARAMS_FILE, PIPELINE_FILE, LOCK_FILE, PACKAGES_FILE}:
         wanted = set()  # they concern every notebook
     warnings = []
-    notebooks = _Notebooks()
     findings = {}
+    _read.cache_clear()
     # Each when it comes: what has been changed is said also if the disk is full then.
     for line in itertools.chain(
-        fix(wanted, notebooks) if arguments.fix else (),
-        _find_all(wanted, notebooks, arguments.fix, warnings),
+        fix(wanted) if arguments.fix else (),
+        _find_all(wanted, arguments.fix, warnings),
         commit.find_changes_of_hooks(LOCK_FILE),
     ):
         if line not in findings:
@@ -80,18 +81,16 @@ def _name_template() -> str:
         return f"{ANSWERS_FILE} does not name the template's version"
 
 
-class _Notebooks(dict):
-    """The notebooks by their paths, each read once however many stages run it."""
-
-    def __missing__(self, path: str) -> Notebook | NotebookError:
-        try:
-            self[path] = read(path)
-        except NotebookError as error:
-            self[path] = error
-        return self[path]
+@functools.cache
+def _read(path: str) -> Notebook | NotebookError:
+    """Read a notebook once, however many stages run it."""
+    try:
+        return read(path)
+    except NotebookError as error:
+        return error
 
 
-def _find_all(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
+def _find_all(wanted: set[str], fix: bool, warnings: list[str]) -> Iterator[str]:
     project, used, is_commit = Project(), set(), "PRE_COMMIT" in os.environ
     if is_commit:
         yield from commit.find_stopped_experiment()
@@ -103,7 +102,7 @@ def _find_all(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
         since = record.written()
         for stage, verb, path, output in uses:
             used.add(path)
-            notebook = notebooks[path]
+            notebook = _read(path)
             if isinstance(notebook, NotebookError):
                 yield project.gone(path) or str(notebook)
             elif verb == "code":
@@ -124,7 +123,7 @@ def _find_all(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list
         yield str(error)
     for path in sorted((wanted or _list_notebooks(Path("notebooks"))) - used):
         if path.endswith(".ipynb"):
-            notebook = notebooks[path]
+            notebook = _read(path)
             yield from [str(notebook)] if isinstance(notebook, NotebookError) else notebook.problems(scratch=True)
 
 
@@ -195,29 +194,30 @@ def _check_papermill(project: Project, stage: Stage) -> Iterator[str]:
         )
 
 
-def fix(wanted: set[str], notebooks: "_Notebooks | None" = None) -> Iterator[str]:
+def fix(wanted: set[str]) -> Iterator[str]:
     """Fix what can be fixed in one way only, in all notebooks or in those wanted; yield one line for each change.
 
     One file at a time, each read again after its change: a stop at any moment leaves every file old or new.
     """
-    notebooks = _Notebooks() if notebooks is None else notebooks
-    while change := next(_find_changes(wanted, notebooks), None):
+    _read.cache_clear()
+    while change := next(_find_changes(wanted), None):
         file, text, done = change
         files.edit(file, text)
-        notebooks.pop(file, None)
+        if file.endswith(".ipynb"):
+            _read.cache_clear()
         yield done
 
 
-def _find_changes(wanted: set[str], notebooks: _Notebooks) -> Iterator[tuple[str, str, str]]:
+def _find_changes(wanted: set[str]) -> Iterator[tuple[str, str, str]]:
     """Yield the next change: file, its new text, and the line that reports it."""
     try:
         project = Project()
         uses = [(stage, verb, path) for stage in project.stages() for verb, path, _ in _find_uses(stage)]
         for path in sorted({path for _, _, path in uses} | _list_notebooks(Path("notebooks"))):
             if not wanted or path in wanted:
-                yield from _correct_tag(path, notebooks[path])
+                yield from _correct_tag(path, _read(path))
         for stage, verb, path in uses:
-            notebook = notebooks[path] if not wanted or path in wanted else None
+            notebook = _read(path) if not wanted or path in wanted else None
             if verb == "code" and notebook and any(_check_packages_dep(project, stage)):
                 yield from _add_dep(stage, PACKAGES_FILE)
             if verb != "run" or not isinstance(notebook, Notebook) or any(notebook.problems()):

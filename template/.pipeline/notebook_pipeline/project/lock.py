@@ -1,6 +1,7 @@
 """What dvc.lock records of each stage's last run, and the values that differ from it though DVC sees no change."""
 
 import functools
+import json
 from collections.abc import Iterable, Iterator
 
 from ruamel.yaml import YAML
@@ -68,11 +69,6 @@ def _find_difference(
     """Find where two values that are equal differ in a type: the keys that lead there, and both values."""
     if isinstance(old, dict) and isinstance(new, dict) and sorted(map(repr, old)) == sorted(map(repr, new)):
         return next(filter(None, (_find_difference(old[key], new[key], (*keys, str(key))) for key in new)), None)
-    return None if _write_exactly(old) == _write_exactly(new) else (keys, old, new)
-
-
-def _write_exactly(value: object) -> str:
-    """Write a text that only values of the same type share: 1 and 1.0, 0.0 and -0.0 have different ones."""
-    if isinstance(value, dict):
-        return f"{{{', '.join(sorted(f'{key!r}: {_write_exactly(inner)}' for key, inner in value.items()))}}}"
-    return f"[{', '.join(map(_write_exactly, value))}]" if isinstance(value, list) else repr(value)
+    # 1, 1.0 and true have different texts, as have 0.0 and -0.0.
+    is_same = json.dumps(old, sort_keys=True) == json.dumps(new, sort_keys=True)
+    return None if is_same else (keys, old, new)

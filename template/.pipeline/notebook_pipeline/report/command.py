@@ -172,7 +172,9 @@ def _draw(spec: dict) -> bytes:
         import vl_convert  # 30 MB that the project's environment has no other use for
     except ModuleNotFoundError:
         command = "uv run --group report pipeline report TARGET"
-        raise ReportError(f"there is nothing here that draws plots: {command} {' '.join(sys.argv[1:])}") from None
+        raise ReportError(
+            f"report: nothing is installed that draws plots. Fix: {command} {' '.join(sys.argv[1:])}"
+        ) from None
     if _shows_pictures(spec):
         raise ValueError("its template shows pictures of other places")
     return vl_convert.vegalite_to_png(spec, scale=2, allowed_base_urls=[])

@@ -103,7 +103,7 @@ def _take_step(name: str, step: Callable[[], str]) -> bool:
 
 def _make_repository() -> str:
     if shutil.which("git") is None:
-        raise StepFailed(f"git is not installed: install it from https://git-scm.com, then {AGAIN}")
+        raise StepFailed(f"git is not installed. Fix: install it from https://git-scm.com, then {AGAIN}")
     top = _find_top()
     if top and _is_first_commit_due():
         if not _ask_git("rev-parse", "--verify", "--quiet", "HEAD"):
@@ -161,14 +161,14 @@ def _fetch_data() -> str:
         stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
     )  # fmt: skip
     if done.returncode:
-        raise StepFailed(done.stdout.strip() or f"`uv run dvc pull` failed; then {AGAIN}")
+        raise StepFailed(done.stdout.strip() or f"`uv run dvc pull` failed. Fix: later, {AGAIN}")
     return done.stdout.strip()
 
 
 def _install_hooks() -> str:
     top = _find_top()
     if not top:
-        raise StepFailed(f"there is no git repository: git init, then {AGAIN}")
+        raise StepFailed(f"there is no git repository. Fix: git init, then {AGAIN}")
     if Path(top).resolve() != Path.cwd().resolve():
         return f"git runs the hooks of {top} only: before a commit, type here: uv run pipeline check --fix"
     if folder := _ask_git("config", "--type=path", "core.hooksPath"):
@@ -226,7 +226,7 @@ def _add_notebook(path: str) -> str:
     if not _succeeds(_find_uv(), "run", "pipeline", "add", given):
         later = own if _is_run_in(own, "dvc.yaml") else path
         add = "uv run pipeline add"
-        raise StepFailed(f"`{add} {shell.quote(given)}` failed; later: {add} {shell.quote(later)}")
+        raise StepFailed(f"`{add} {shell.quote(given)}` failed. Fix: later, {add} {shell.quote(later)}")
     return f"made a stage of {own}"
 
 
@@ -255,7 +255,7 @@ def _commit_first() -> str:
     _run("git", "add", "--all", hint="git add --all")
     if not _ask_git("var", "GIT_COMMITTER_IDENT"):
         raise StepFailed(
-            'git does not know you: git config --global user.name "Your Name", '
+            'git does not know you. Fix: git config --global user.name "Your Name", '
             "git config --global user.email you@example.com"
         )
     commit = ("git", "commit", "--quiet", "--message", "Start of the project")
@@ -288,7 +288,7 @@ def _find_uv() -> str:
     """Find uv, which tells its children where it is; it need not be on the PATH."""
     uv = os.environ.get("UV") or shutil.which("uv")
     if uv is None:
-        raise StepFailed(f"uv is not installed: pip install uv, then {AGAIN}")
+        raise StepFailed(f"uv is not installed. Fix: pip install uv, then {AGAIN}")
     return uv
 
 
@@ -308,7 +308,7 @@ def _run(*command: str, hint: str, quiet: bool = False) -> None:
         shown = " ".join(Path(command[0]).stem if index == 0 else word for index, word in enumerate(command))
         lines = (done.stdout or "").split("\n")
         reason = next((f" ({line.strip()})" for line in reversed(lines) if re.search(r"[Ee]rror\b", line)), "")
-        raise StepFailed(f"`{shown}` failed{reason}; later: {hint}")
+        raise StepFailed(f"`{shown}` failed{reason}. Fix: later, {hint}")
 
 
 def _succeeds(*command: str, quiet: bool = False) -> bool:

@@ -20,37 +20,37 @@ _KEYS = f"where README.md says (`Share the results`), then {AGAIN}"
 _CAUSES = [
     (
         r"_NoFolder: (.*)",
-        "is a folder that is not there: connect its drive, or say where it is here: "
-        rf"uv run dvc remote modify --local \1 url PATH; then {AGAIN}",
+        "is a folder that does not exist. Fix: connect its drive, or set its path here: "
+        rf"uv run dvc remote modify --local \1 url PATH, then {AGAIN}",
     ),
-    (r"requires 'dvc-(\w+)'", rf'needs a package: uv add --group dev "dvc[\1]"; then {AGAIN}'),
-    (r"_NoKeyFile: (.*)", rf"is to be read with \1, which is not there: put it there, or name another {_KEYS}"),
+    (r"requires 'dvc-(\w+)'", rf'needs a package. Fix: uv add --group dev "dvc[\1]", then {AGAIN}'),
+    (r"_NoKeyFile: (.*)", rf"is read with \1, which does not exist. Fix: put it there, or name another {_KEYS}"),
     (
         r"Passphrase must be specified",
-        f"has a key with a passphrase: uv run dvc remote modify --local NAME ask_passphrase true; then {AGAIN}",
+        f"has a key with a passphrase. Fix: uv run dvc remote modify --local NAME ask_passphrase true, then {AGAIN}",
     ),
     (
         r"NoCredential|PartialCredential|Default\w*Credential|ProfileNotFound|either account_name or connection_string",
-        f"needs a key, and finds none: put yours {_KEYS}",
+        f"needs a key, and finds none. Fix: put yours {_KEYS}",
     ),
     (
         r"\b40[13]\b|Forbidden|Unauthorized|AccessDenied|ExpiredToken|Bad Request|InvalidAccessKeyId|Signature|"
         r"Permission ?[Dd]enied|PermissionError|Authentication|AuthorizationFail|Connection string is",
-        f"refuses access: put a key that it takes {_KEYS}",
+        f"refuses access. Fix: put a key that it takes {_KEYS}",
     ),
     (
         r"gaierror|Name or service|ConnectionRefused|EndpointConnection|TimeoutError|Timeout\b|[Tt]imed? ?out|"
         r"Cannot connect|Connect call failed|ServiceRequestError|Connection ?[Ll]ost|ConnectionReset|ConnectionError|"
         r"ServerDisconnected|unreachable|No route",
-        f"cannot be reached: check the network and the address, then {AGAIN}",
+        f"cannot be reached. Fix: check the network and the address, then {AGAIN}",
     ),
     (
         r"\b5\d\d, message|InternalError|Service ?Unavailable",
-        f"has a trouble of its own; some time later: {AGAIN}",
+        f"has a problem of its own. Fix: some time later, {AGAIN}",
     ),
     (
         r"NoSuchBucket|bucket does not exist|FileNotFoundError: b/[^/\n]+/o$|Container\w*NotFound|No such container",
-        "has no such bucket or container: check its address in .dvc/config",
+        "has no such bucket or container. Fix: check its address in .dvc/config",
     ),
 ]  # fmt: skip
 
@@ -116,7 +116,7 @@ def _fetch() -> str:
         files = ", ".join(error.target_infos[:3]) + (", ..." if len(error.target_infos) > 3 else "")
         them = "it" if len(error.target_infos) == 1 else "them"
         raise StepFailed(
-            f"{remote} lacks {files}: in the checkout that has {them}: uv run dvc push; then here: {AGAIN}"
+            f"{remote} lacks {files}. Fix: in the checkout that has {them}, uv run dvc push; then here, {AGAIN}"
         ) from None
     except StepFailed:
         raise
@@ -143,12 +143,12 @@ def _describe_no_remote(repo, missing: list) -> str:
     if repo.config["remote"]:
         first = next(iter(repo.config["remote"]))
         raise StepFailed(
-            f"{inputs[0]} is not here, and no remote is the default: uv run dvc remote default {first}; then {AGAIN}"
+            f"{inputs[0]} is not here, and no remote is the default. Fix: uv run dvc remote default {first}, then {AGAIN}"
         )
     raise StepFailed(
-        f"{inputs[0]} is not here, and no DVC remote says where it is: ask who has it to type in their copy: "
+        f"{inputs[0]} is not here, and no DVC remote says where it is. Fix: ask who has it to type in their copy: "
         'uv run dvc remote add --default storage URL, git commit --all --message "A place for data", git push '
-        f"(README.md, `Share the results`); then here: git pull, {AGAIN}"
+        f"(README.md, `Share the results`); then here, git pull, {AGAIN}"
     )
 
 
@@ -188,7 +188,7 @@ def _try_to_read(repo, out) -> None:
 
 def _explain(remote: str, error: BaseException) -> str:
     said = (line.strip() for each in _chain(error) for line in str(each).splitlines() if line.strip())
-    return f"{remote} {_find_cause(error) or f'cannot be read: {next(said, repr(error))}; then {AGAIN}'}"
+    return f"{remote} {_find_cause(error) or f'cannot be read: {next(said, repr(error))}. Fix: correct that, then {AGAIN}'}"
 
 
 def _find_cause(error: BaseException) -> str | None:

@@ -37,7 +37,9 @@ def connect(scheduler: str | None, batch_system: str | None, workers: int | None
                 client = Client(scheduler, timeout=PATIENCE / 3)
             except (OSError, ValueError) as error:
                 why = str(error).strip().partition("\n")[0]
-                raise SweepError(f"no scheduler answers at {scheduler}: {why}") from None
+                raise SweepError(
+                    f"--scheduler {scheduler}: no scheduler answers ({why}). Fix: start one there, or correct the address"
+                ) from None
         else:
             if batch_system:
                 cluster = until_the_end.enter_context(_batch_cluster(batch_system))
@@ -65,10 +67,12 @@ def _batch_cluster(name: str):
 
         return getattr(dask_jobqueue, BATCH_SYSTEMS[name])()
     except ModuleNotFoundError as error:
-        raise SweepError(f"--cluster needs `{error.name}`: uv add --group sweep dask-jobqueue") from None
+        raise SweepError(
+            f"--cluster: `{error.name}` is not installed. Fix: uv add --group sweep dask-jobqueue"
+        ) from None
     except (ValueError, RuntimeError) as error:  # as without `cores` and `memory`
         where = "https://jobqueue.dask.org/en/latest/configurations.html"
-        raise SweepError(f"--cluster {name}: {str(error).partition(chr(10))[0]} ({where})") from None
+        raise SweepError(f"--cluster {name}: {str(error).partition(chr(10))[0]}. Fix: {where}") from None
 
 
 def _check_pythons(client) -> None:
@@ -83,7 +87,7 @@ def _check_pythons(client) -> None:
     there |= {f"the worker at {address}": worker for address, worker in versions["workers"].items()}
     if others := [f"{who} has {python(its)}" for who, its in there.items() if python(its) != own]:
         raise SweepError(
-            f"this sweep has Python {own}, and {', '.join(others)}: start all with the same, "
+            f"this sweep has Python {own}, and {', '.join(others)}. Fix: start all with the same, "
             f"by uv run --python {own} --group sweep ..."
         )
 

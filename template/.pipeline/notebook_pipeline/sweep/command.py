@@ -15,7 +15,7 @@ import threading
 from collections.abc import Iterator
 from pathlib import Path
 
-from notebook_pipeline import files, git
+from notebook_pipeline import files, git, shell
 from notebook_pipeline.sweep import cluster
 from notebook_pipeline.sweep.clone import Place, patiently
 from notebook_pipeline.sweep.grid import Experiment, SweepError, describe, experiments, messages
@@ -29,7 +29,7 @@ def main(argv: list[str]) -> int:
     """Run what is missing of the grid; return the exit code: 1 if an experiment failed, 130 after Ctrl-C."""
     arguments = _parse(argv)
     if importlib.util.find_spec("distributed") is None:
-        print("`sweep` needs Dask: uv run --group sweep pipeline sweep ...", file=sys.stderr)
+        print("sweep: Dask is not installed. Fix: uv run --group sweep pipeline sweep ...", file=sys.stderr)
         return 1
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
@@ -94,7 +94,7 @@ class _Sweep:
         """Show the grid, run what is missing of it, and sum up; return the exit code."""
         self.baseline = self._git("rev-parse", "--quiet", "--verify", "HEAD", check=False)
         if not self.baseline:
-            raise SweepError("there is no commit yet, from which experiments could start: git commit")
+            raise SweepError("there is no commit yet, from which experiments could start. Fix: git commit")
         self.namespace = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}"
         self.commit, tree = self._find_commit()
         # To DVC one name is one experiment, whatever the commit; to git, whatever the project.
@@ -162,7 +162,9 @@ class _Sweep:
         outs = [out for stage in self.repo.index.stages if stage.is_data_source for out in stage.outs]
         changed = [os.path.relpath(out.fspath) for out in outs if out.exists and out.changed_checksum()]
         if changed:
-            raise SweepError(f"changed since `dvc add`: {', '.join(changed)}: uv run dvc add {' '.join(changed)}")
+            raise SweepError(
+                f"{', '.join(changed)}: changed since `dvc add`. Fix: uv run dvc add {shell.join(changed)}"
+            )
         status = self._git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", ".")
         if not status:
             return self.baseline, ""
@@ -170,7 +172,7 @@ class _Sweep:
             # git names them as seen from the repository.
             names = [line.split(maxsplit=1)[1].removeprefix(self.prefix) for line in status.split("\0") if line]
             names = ", ".join(names)
-            raise SweepError(f"not committed: {names}: git commit, or --dirty to run with it as it is")
+            raise SweepError(f"{names}: not committed. Fix: git commit, or --dirty to run with it as it is")
         # As `git stash` does: a tree of what is here, by an index of its own.
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
@@ -186,7 +188,7 @@ class _Sweep:
         by = self.arguments.by
         known = self.metrics.read(self.baseline)[self.baseline] if by else {}
         if known and not any(map(self.metrics.is_wanted, known)):
-            raise SweepError(f"--by {by}: there is no such metric; there is {', '.join(known)}")
+            raise SweepError(f"--by {by}: there is no such metric. Fix: name one of {', '.join(known)}")
 
     def _list_done(self) -> set[str]:
         """Return the names of those experiments that are there; those of the git remote are fetched."""
@@ -213,7 +215,7 @@ class _Sweep:
         names = self._git("remote").split()
         if not names:
             raise SweepError(
-                "there is no git remote, from which the workers take the project: git remote add origin URL"
+                "there is no git remote, from which the workers take the project. Fix: git remote add origin URL"
             )
         name = "origin" if "origin" in names else names[0]
         url = self._git("remote", "get-url", name)
@@ -223,7 +225,7 @@ class _Sweep:
         shared = os.path.isabs(committed.get("cache", {}).get("dir", ""))
         if not shared and not committed.get("core", {}).get("remote"):
             raise SweepError(
-                "there is no DVC remote, from which the workers take the inputs: "
+                "there is no DVC remote, from which the workers take the inputs. Fix: "
                 "uv run dvc remote add --default storage URL, and git commit"
             )
         return Place(url, not shared, "" if shared else None, None, name)

@@ -136,6 +136,6 @@ def _check_environment() -> None:
     """Raise Unable if this worker was not started in the project's environment, or has no git."""
     if lacks := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
         start = "in a clone of the project, by uv run --group sweep dask worker ..."
-        raise Unable(f"its Python, {sys.executable}, lacks {', '.join(lacks)}: start it {start}")
+        raise Unable(f"its Python, {sys.executable}, lacks {', '.join(lacks)}. Fix: start it {start}")
     if shutil.which("git") is None:
-        raise Unable("there is no git: install it there")
+        raise Unable("there is no git. Fix: install it there")
