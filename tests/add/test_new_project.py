@@ -85,16 +85,16 @@ BROKEN = {
     "syntax": (
         untagged("N = 1", "open('text/one.txt').read()", "print(N))"),
         ["notebooks/syntax.ipynb: cell 4, line 1: SyntaxError: unmatched ')'",
-         "notebooks/syntax.ipynb: the run failed; stage `syntax` in dvc.yaml has what it touched until then: mend the notebook, "
+         "notebooks/syntax.ipynb: the run failed; stage `syntax` in dvc.yaml has what it touched until then. Fix: correct the notebook, "
          "`git add --all .`, then: uv run pipeline add notebooks/syntax.ipynb",
          "syntax.ipynb` failed. Fix: later, uv run pipeline add notebooks/syntax.ipynb"],
         ["data/external/text/one.txt"], ("print(N))", "print(N)"),
     ),
     "missing": (
         untagged("import nowhere_to_be_found\nfrom google.colab import drive", "open('text/one.txt').read()"),
-        ["notebooks/missing.ipynb: needs what this environment lacks: uv add nowhere-to-be-found, `git add --all .`, then: uv run "
+        ["notebooks/missing.ipynb: needs packages that this environment lacks. Fix: uv add nowhere-to-be-found, `git add --all .`, then: uv run "
          "pipeline add notebooks/missing.ipynb",
-         "notebooks/missing.ipynb: imports google.colab, which no package brings: take it out, `git add --all .`, then: uv run "
+         "notebooks/missing.ipynb: imports google.colab, which no package provides. Fix: remove the import, `git add --all .`, then: uv run "
          "pipeline add notebooks/missing.ipynb"],
         ["data/external/text/one.txt"], ("import nowhere_to_be_found", "import json"),
     ),

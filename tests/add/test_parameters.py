@@ -183,21 +183,21 @@ def test_arguments_are_lifted():
     for parameter, source, name, message in (
         ("N", "f(x)", "x", nothing),
         ("N", "f(x)\nx = 1", "x", nothing),
-        ("N", "f(x=1); f(x=2)", "x", "`x=` is 1 in cell 2 and 2 in cell 2: lift it by hand, under two names"),
-        ("N", "f(n=1)", "n", "there is a `N` already: rename it, or lift `n` by hand"),
-        ("m", "[f(n, N, n=1) for n, N in x]", "n", "`N` is also a name in cell 2: rename one, or lift `n` by hand"),
-        ("N", "def run(x):\n    X = 2\n    f(x=1)", "x", "`X` is also a name in cell 2: rename one, or lift `x` by hand"),
+        ("N", "f(x=1); f(x=2)", "x", "`x=` is 1 in cell 2 and 2 in cell 2. Fix: lift it by hand, under two names"),
+        ("N", "f(n=1)", "n", "there is a `N` already. Fix: rename it, or lift `n` by hand"),
+        ("m", "[f(n, N, n=1) for n, N in x]", "n", "`N` is also a name in cell 2. Fix: rename one, or lift `n` by hand"),
+        ("N", "def run(x):\n    X = 2\n    f(x=1)", "x", "`X` is also a name in cell 2. Fix: rename one, or lift `x` by hand"),
         ("m", "x = [sum]\nsum = 1\nf(sum)", "sum", nothing.replace("`x", "`sum")),
         (
             "m", "from math import *\nf(e=1)", "e",
-            "cell 2 may bring a `e` of its own: import names there, not `*`, or lift `e` by hand",
+            "cell 2 may bring a `e` of its own. Fix: import names there, not `*`, or lift `e` by hand",
         ),
     ):  # fmt: skip
         with pytest.raises(NotebookError) as error:
             lifted(parse(notebook(f"{parameter} = 3", source), "x.ipynb"), [name])
         assert str(error.value) == f"x.ipynb: {message}"
     with pytest.raises(
-        NotebookError, match=r"cell 1 passes `n=` above the parameters cell \(cell 2\): move one of the two"
+        NotebookError, match=r"cell 1 passes `n=` above the parameters cell \(cell 2\). Fix: move one of the two"
     ):
         lifted(
             parse(notebook({"source": "f(n=1)"}, {"source": "m = 3", "metadata": {"tags": ["parameters"]}}), "x.ipynb"),

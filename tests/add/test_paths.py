@@ -206,6 +206,11 @@ PATHS = {
         "R = Path('data/external/raw')\nread(R / 'b.csv').to_csv(Path('data/processed/n.csv'))\nread(Path('data/processed/n.csv'))",
         {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, {"data/processed/n.csv"},
     ),
+    "a text that is compared with, and a key": (
+        "if source == 'a.csv': read('a.csv')\nnotes = {'a.csv': 1}\nprint(notes['a.csv'])",
+        "if source == 'a.csv': read('data/external/a.csv')\nnotes = {'a.csv': 1}\nprint(notes['a.csv'])",
+        {"a.csv": "a.csv"}, {"a.csv"}, set(),
+    ),
     "an input that is written over": (
         "read('raw/b.csv').to_csv('raw/b.csv')\nread('raw/b.csv')",
         "read('data/external/raw/b.csv').to_csv('data/processed/b.csv')\nread('data/processed/b.csv')",
@@ -249,8 +254,8 @@ def test_what_begins_with_the_notebooks_own_folder(tmp_path):
     found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "work", tmp_path / "project")
     assert found.notebook.cells[0].source == source.replace("HERE / 'data' / 'a.csv'", "Path('data/external/a.csv')")
     assert found.notes == [
-        "x.ipynb: cell 1: `DATA` is `./data`: write `data/external` in its place",
-        "x.ipynb: cell 1, line 5: changes the folder: take that out, and write paths from the project's root",
+        "x.ipynb: cell 1: `DATA` is `./data`. Fix: write `data/external` in its place",
+        "x.ipynb: cell 1, line 5: changes the folder. Fix: remove that, and write paths from the project's root",
     ]
 
 
@@ -258,7 +263,7 @@ def test_a_folder_of_results_that_leads_out_under_a_name(tmp_path):
     source = "OUT = Path('..') / 'new'\nOUT.mkdir()\ndf.to_csv(OUT / 'a.csv')"
     found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "work", tmp_path / "project")
     assert found.notebook.cells[0].source == source.replace("OUT / 'a.csv'", "Path('outputs/new/a.csv')")
-    assert found.notes == ["x.ipynb: cell 1: `OUT` is `../new`: write `outputs/new` in its place"]
+    assert found.notes == ["x.ipynb: cell 1: `OUT` is `../new`. Fix: write `outputs/new` in its place"]
 
 
 # What the notebook reads, what lies in data/external, and the folder that it reads then.
@@ -319,7 +324,7 @@ def test_an_input_that_is_written_over_under_its_name(tmp_path):
     found = brought(parse(untagged(source), "x.ipynb"), tmp_path / "work", tmp_path / "project")
     assert found.notebook.cells[0].source == "F = 'data/external/a.csv'\nread(F).to_csv(F)"
     assert found.notes == [
-        "x.ipynb: cell 1: writes over `a.csv`, which it reads above: write `data/processed/a.csv` there, and where that is read again"
+        "x.ipynb: cell 1: writes over `a.csv`, which it reads above. Fix: write `data/processed/a.csv` there, and where that is read again"
     ]
 
 
@@ -330,9 +335,9 @@ def test_what_is_not_there_is_said(tmp_path):
     )  # fmt: skip
     found = brought(parse(untagged(*cells), "x.ipynb"), tmp_path / "work", tmp_path / "project")
     assert found.notes == [
-        "x.ipynb: cell 2: `gone.csv` is not there: put it into data/external, and write its path from the project's root (a parameter's in params.yaml)",
-        "x.ipynb: cell 3: `/elsewhere/input` is not there: put it into data/external, and write its path from the project's root (a parameter's in params.yaml)",
-        "x.ipynb: cell 6, line 7: changes the folder: take that out, and write paths from the project's root",
+        "x.ipynb: cell 2: `gone.csv` does not exist. Fix: put it into data/external, and write its path from the project's root (a parameter's in params.yaml)",
+        "x.ipynb: cell 3: `/elsewhere/input` does not exist. Fix: put it into data/external, and write its path from the project's root (a parameter's in params.yaml)",
+        "x.ipynb: cell 6, line 7: changes the folder. Fix: remove that, and write paths from the project's root",
     ]
 
 
@@ -346,7 +351,7 @@ def test_what_the_project_has_already_is_no_loss(tmp_path):
     assert found.notebook.cells[0].source == source
     assert (found.inputs, found.copies) == ({"data/external/a.csv"}, {})
     assert found.notes == [
-        "x.ipynb: cell 1: `data/external/b.csv` is not there: put it into data/external, and write its path from the project's root (a parameter's in params.yaml)"
+        "x.ipynb: cell 1: `data/external/b.csv` does not exist. Fix: put it into data/external, and write its path from the project's root (a parameter's in params.yaml)"
     ]
     # What lies outside of it is not the project's.
     found = brought(

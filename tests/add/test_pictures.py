@@ -60,5 +60,5 @@ def test_pictures_come_along(bare, tmp_path):
     (tmp_path / "work/y.ipynb").write_text(notebook("N = 1", shown))
     done = bare.pipeline("add", "--no-run", str(tmp_path / "work/y.ipynb"), check=False)
     assert done.returncode == 1 and done.stdout == (
-        "notebooks/images/logo.png is there already, and another file: rename the one that y.ipynb shows first\n"
+        "notebooks/images/logo.png already exists, and is another file. Fix: rename the one that y.ipynb shows\n"
     )

@@ -114,14 +114,14 @@ FAILURES = {
     ),
     "theirs": (
         untagged("open('history.csv', 'w').write('x')"),
-        "theirs.ipynb: writes history.csv, a result of stage `Customer_churn`: give the file another name there, "
+        "theirs.ipynb: writes history.csv, a result of stage `Customer_churn`. Fix: give the file another name there, "
         "`git add --all .`, then: uv run pipeline add ",
     ),
     "near": (
-        untagged("open('far/a.csv')"), "data/external/far_a.csv is there already, and another file: rename the one that near.ipynb reads first\n",
+        untagged("open('far/a.csv')"), "data/external/far_a.csv already exists, and is another file. Fix: rename the one that near.ipynb reads\n",
     ),
     "helped": (
-        untagged("import helpers"), "notebooks/helpers.py is there already, and another file: rename the one that helped.ipynb imports first\n",
+        untagged("import helpers"), "notebooks/helpers.py already exists, and is another file. Fix: rename the one that helped.ipynb imports\n",
     ),
 }  # fmt: skip
 
@@ -156,7 +156,7 @@ def test_a_stage_is_brought_up_to_date(project):
     refused = project.pipeline("add", "notebooks/Customer_churn.ipynb", check=False)
     assert refused.returncode == 1
     assert refused.stdout == (
-        "dvc.yaml: changed since git last had it, and this would change it: `git add dvc.yaml` first, so that it can be undone\n"
+        "dvc.yaml: changed since git last had it, and this would change it. Fix: `git add dvc.yaml` first, so that it can be undone\n"
     )
     project.run("git", "add", "--all")
     done = project.pipeline("add", "notebooks/Customer_churn.ipynb").stdout
@@ -183,8 +183,8 @@ def test_results_whose_names_another_run_changes(project, tmp_path):
     assert "dvc.yaml: lists parts as a whole: parts/0.csv has a number in its name\n" in said
     for path, name in (("d_2.txt", "DEPTH"), ("mixed/tree.csv", "KIND")):
         assert (
-            f"notebooks/deep.ipynb: writes {path}, which has the value of `{name}` in its name, and the stage fails where that is "
-            "another: give it one name, DVC keeps that of each run; or write it to outputs/deep/, and dvc.yaml lists the folder; "
+            f"notebooks/deep.ipynb: writes {path}, which has the value of `{name}` in its name, and the stage fails if that is "
+            "another. Fix: give it one name, DVC keeps that of each run; or write it to outputs/deep/, and dvc.yaml lists the folder; "
             "then `git add --all .`, then: uv run pipeline add notebooks/deep.ipynb\n"
         ) in said
     assert "note_v2" not in said.partition("dvc.yaml: added stage")[0]
@@ -230,7 +230,7 @@ def test_paths_in_configuration_and_modules_are_named(project, tmp_path):
     source = "import tool\nfor name in ('config.yaml', 'config.json'): print(open(name).read())"
     (work / "led.ipynb").write_text(untagged(source))
     said = project.pipeline("add", str(work / "led.ipynb")).stdout
-    stays = ": paths in it stay as they are: put what is read into data/external, and write its path from the project's root there\n"
+    stays = ": paths in it stay as they are. Fix: put what is read into data/external, and write its path from the project's root there\n"
     assert f"data/external/config.yaml: names `data/train.csv` (line 2){stays}" in said
     assert (
         f"data/external/config.json: names `./data` (line 3), `data/train.csv` (line 4), `config.yaml` (line 5), ...{stays}"
@@ -276,7 +276,7 @@ def test_what_is_lifted_keeps_its_value_beside_another_stages(project, tmp_path)
 def test_a_notebook_is_asked_for_where_it_would_be_written(project):
     project.replace("notebooks/Customer_churn.ipynb", '"parameters"', '"Parameters"')
     assert project.pipeline("add", "notebooks/Customer_churn.ipynb", check=False).stdout == (
-        "notebooks/Customer_churn.ipynb: changed since git last had it, and this would change it: "
+        "notebooks/Customer_churn.ipynb: changed since git last had it, and this would change it. Fix: "
         "`git add notebooks/Customer_churn.ipynb` first, so that it can be undone\n"
     )
 
@@ -293,7 +293,7 @@ def test_what_is_said_of_a_run_that_failed_works(project, tmp_path):
     (tmp_path / "early.ipynb").write_text(untagged(source))
     done = project.pipeline("add", str(tmp_path / "early.ipynb"), check=False)
     assert done.returncode == add.INCOMPLETE and done.stdout.endswith(
-        "notebooks/early.ipynb: the run failed; stage `early` in dvc.yaml has what it touched until then: mend the notebook, "
+        "notebooks/early.ipynb: the run failed; stage `early` in dvc.yaml has what it touched until then. Fix: correct the notebook, "
         "`git add --all .`, then: uv run pipeline add notebooks/early.ipynb\n"
     )
     assert project.read("late.csv") == "mine"
@@ -321,7 +321,7 @@ def test_a_result_that_git_tracks(project, tmp_path):
     (tmp_path / "kept.ipynb").write_text(untagged("open('kept.csv', 'w').write('a')"))
     done = project.pipeline("add", str(tmp_path / "kept.ipynb"), check=False)
     assert done.returncode == 1 and done.stdout.splitlines()[-1] == (
-        "notebooks/kept.ipynb: git tracks results of its stage, which DVC is to keep: `git rm -r --cached kept.csv`, "
+        "notebooks/kept.ipynb: git tracks results of its stage, which DVC is to keep. Fix: `git rm -r --cached kept.csv`, "
         f"then: uv run pipeline add {tmp_path}/kept.ipynb"
     )
     assert project.read("kept.csv") == "mine" and project.run("git", "status", "--porcelain").stdout == "A  kept.csv\n"
@@ -348,8 +348,8 @@ def test_a_run_finds_no_results_of_before(project, tmp_path):
     project.replace("notebooks/cached.ipynb", "if not os", "if 0 and not os")
     done = project.pipeline(*again, check=False)
     assert done.returncode == add.INCOMPLETE and done.stdout.splitlines()[-1] == (
-        "notebooks/cached.ipynb: did not write cache.csv, which stage `cached` lists among its results: take it off the list, "
-        "or write it"
+        "notebooks/cached.ipynb: did not write cache.csv, which stage `cached` lists among its results. Fix: remove it from "
+        "the list, or write it"
     )
     assert project.read("cache.csv") == "2" and not [*(project.path / ".dvc/tmp").glob("results-*")]
     # As DVC does, it leaves in place what is to stay there.

@@ -143,7 +143,7 @@ def test_none_comes_along(tmp_path, monkeypatch, cell, expected):
     found = brought(given, work, tmp_path / "project")
     assert sorted(found.copies.values()) == expected
     # The code names them as before, and nobody is told to put them into the project.
-    assert not [note for note in found.notes if "is not there" in note]
+    assert not [note for note in found.notes if "does not exist" in note]
 
 
 @pytest.fixture(scope="session")
@@ -262,6 +262,18 @@ def test_what_lies_outside_is_asked_for(empty, tmp_path):
     assert (empty.path / "data/external/far.csv").exists() and (empty.path / "data/external/near.csv").exists()
 
 
+def test_before_much_is_copied_it_asks(empty, tmp_path):
+    large = written(tmp_path / "work", "large.csv", "a")
+    os.truncate(large, 1_200_000_000)  # it takes no room on the disk
+    (tmp_path / "work/x.ipynb").write_text(
+        notebook("N = 1", "for line in open('large.csv'): print(line)"), encoding="utf-8"
+    )
+    before = files(empty.path)
+    done = empty.pipeline("add", str(tmp_path / "work/x.ipynb"), check=False)
+    assert done.returncode == 1 and files(empty.path) == before
+    assert done.stdout == f"x.ipynb: reads 1 file (1.2 GB): {large}. Fix: add `--yes` to copy all of it\n"
+
+
 @pytest.mark.skipif(os.name == "nt", reason="a terminal of POSIX")
 @pytest.mark.parametrize(("answer", "code"), [("y\n", 0), ("\n", 1)])
 def test_a_terminal_is_asked(tmp_path, answer, code):
@@ -271,7 +283,7 @@ def test_a_terminal_is_asked(tmp_path, answer, code):
     written(tmp_path, "far/far.csv", "x")
     script = (
         "from pathlib import Path\nfrom notebook_pipeline.add import command as add\n"
-        "add._ask_for_far(Path('work/x.ipynb'), [Path('far/far.csv').resolve()], False)"
+        "add._ask_before_copying(Path('work/x.ipynb'), [Path('far/far.csv').resolve()], False)"
     )
     (tmp_path / "work").mkdir()
     own, theirs = pty.openpty()

@@ -123,7 +123,7 @@ def brought(
     def follow_whole(use: _Use, new: str) -> None:
         if isinstance(use.node, ast.Name):
             result.notes.append(
-                f"{notebook.place(use.cell)}: `{use.node.id}` is `{use.path}`: write `{new}` in its place"
+                f"{notebook.place(use.cell)}: `{use.node.id}` is `{use.path}`. Fix: write `{new}` in its place"
             )
         else:
             follow(use.cell, use.node, "", new)
@@ -151,7 +151,7 @@ def brought(
             beside |= dict.fromkeys(literals, new)
         elif places.find(use.path):
             result.notes.append(
-                f"{notebook.place(use.cell)}: writes over `{use.path}`, which it reads above: write `{new}` there, and where that "
+                f"{notebook.place(use.cell)}: writes over `{use.path}`, which it reads above. Fix: write `{new}` there, and where that "
                 "is read again"
             )
     for use in uses:
@@ -188,7 +188,7 @@ def brought(
         elif found is None and is_needed and use.path not in missing:
             missing.add(use.path)
             result.notes.append(
-                f"{notebook.place(use.cell)}: `{use.path}` is not there: put it into {INPUTS}, and write its path from the "
+                f"{notebook.place(use.cell)}: `{use.path}` does not exist. Fix: put it into {INPUTS}, and write its path from the "
                 "project's root (a parameter's in params.yaml)"
             )
         if found is None or not use.looks_like_path:
@@ -219,7 +219,7 @@ def brought(
         if cell.type == "code" and (place := re.search(r"os\.chdir\(|^\s*%?cd ", text, re.MULTILINE)):
             line = text.count("\n", 0, place.end()) + 1
             result.notes.append(
-                f"{notebook.place(cell, line)}: changes the folder: take that out, and write paths from the project's root"
+                f"{notebook.place(cell, line)}: changes the folder. Fix: remove that, and write paths from the project's root"
             )
         source = places.with_shell_lines_followed(cell, moved)
         for _, (node, text) in sorted(edits.get(cell.number, {}).items(), reverse=True):
@@ -268,7 +268,7 @@ def not_followed(copies: Mapping[Path, str], origin: Path, root: Path) -> Iterat
         if named:
             more = ["..."] if len(named) > 3 else []
             yield (
-                f"{place}: names {', '.join([*named.values()][:3] + more)}: paths in it stay as they are: put what is read into "
+                f"{place}: names {', '.join([*named.values()][:3] + more)}: paths in it stay as they are. Fix: put what is read into "
                 f"{INPUTS}, and write its path from the project's root there"
             )
 
@@ -747,6 +747,10 @@ def _is_no_use(node: ast.expr, parent: ast.AST | None, once: dict) -> bool:
             return True  # a text of its own; a piece of a formatted one
         case ast.Subscript(slice=key):
             return key is node  # a column
+        case ast.Dict(keys=keys) if node in keys:
+            return True  # elsewhere in the code it is asked for by this name
+        case ast.Compare():
+            return True  # what it is compared with has this name still
         case ast.Call(func=ast.Attribute(value=folder, attr="glob" | "rglob")) if node in parent.args:
             # `folder.glob("*.png")`: the pattern belongs to the folder; that of `glob.glob` is a path.
             return not (isinstance(folder, ast.Name) and folder.id == "glob")

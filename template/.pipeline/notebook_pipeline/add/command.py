@@ -55,6 +55,8 @@ METRICS = (".json", ".yaml", ".yml", ".toml")
 IMAGES = (".png", ".jpg", ".jpeg", ".gif", ".svg", ".bmp")
 SMALL = 100_000
 """Bytes up to which a file of numbers is a metric and a table may be a plot; larger ones are data."""
+MUCH = 10**9
+"""Bytes above which nothing is copied without a question."""
 INCOMPLETE = 3
 """The exit code when the stage was made, but its run failed."""
 
@@ -101,7 +103,9 @@ def _parse(argv: list[str]) -> argparse.Namespace:
         help="make parameters of the variables and arguments of these names: SEED,epochs",
     )
     parser.add_argument("--no-run", action="store_true", help="do not run it: list only what the code tells")
-    parser.add_argument("--yes", action="store_true", help="copy files from outside the notebook's repository, too")
+    parser.add_argument(
+        "--yes", action="store_true", help="copy more than 1 GB, and files from outside the notebook's repository"
+    )
     parser.add_argument(
         "--allow", metavar="PATH", action="append", default=[], help="copy a file that looks like a secret and is none"
     )
@@ -142,7 +146,7 @@ def _add(source: Path, arguments: argparse.Namespace, is_first: bool) -> "_Added
     stage = next((each for each in Project().stages() if (each.calls("run") or ("",))[0] == target), None)
     if not inside and Path(target).exists():
         raise Refused(
-            f"{target} is there already: for that one, uv run pipeline add {quoted(target)}; else give {source.name} "
+            f"{target} already exists. Fix: for that one, uv run pipeline add {quoted(target)}; else give {source.name} "
             "another name first"
         )
 
@@ -159,7 +163,7 @@ def _add(source: Path, arguments: argparse.Namespace, is_first: bool) -> "_Added
         found.notebook, pictures = find_pictures(found.notebook, origin, FOLDER)
     copies = {**found.copies, **modules, **pictures}
     _refuse_overwriting(source, found.copies, modules, pictures)
-    _ask_for_far(source, [*copies], arguments.yes)
+    _ask_before_copying(source, [*copies], arguments.yes)
     found.notes += imports.missing_runs(given, origin, root)
     if modules:
         found.notebook = imports.with_runs_followed(found.notebook, origin, modules)
@@ -217,8 +221,8 @@ def _finish(added: "_Added", run_it: bool) -> int:
     stage = next(each for each in project.stages() if (each.calls("run") or ("",))[0] == target)
     if run_it and _run_and_record(project, stage, notebook, stage.calls("run")[1], entry):
         print(
-            f"{target}: the run failed; stage `{stage.name}` in {PIPELINE_FILE} has what it touched until then: mend the "
-            f"notebook, {_again(target)}",
+            f"{target}: the run failed; stage `{stage.name}` in {PIPELINE_FILE} has what it touched until then. Fix: correct "
+            f"the notebook, {_again(target)}",
             file=sys.stderr,
         )
         return INCOMPLETE
@@ -264,17 +268,19 @@ def _all_or_nothing(own: Collection[str], copies: Collection[str]) -> Iterator[N
     print(said.getvalue(), end="")
 
 
-def _ask_for_far(source: Path, copies: list[Path], yes: bool) -> None:
-    """Asks before files are copied from outside the notebook's repository, or folder if it lies in none."""
+def _ask_before_copying(source: Path, copies: list[Path], yes: bool) -> None:
+    """Ask before much is copied, or files from outside the notebook's repository, or folder if it lies in none."""
     home = bring.home(source.resolve().parent)
     far = [file for file in copies if not file.resolve().is_relative_to(home)]
-    if yes or not far:
+    size = sum(file.stat().st_size for file in copies)
+    if yes or not (far or size > MUCH):
         return
-    size = sum(file.stat().st_size for file in far)
-    shown = ", ".join([*map(str, sorted(far)[:3]), *(["..."] if len(far) > 3 else [])])
-    what = f"{source.name}: reads {len(far)} file{'s' * (len(far) > 1)} ({_shown_size(size)}) outside {home}: {shown}"
+    asked, where = (far, f" outside {home}") if far else (copies, "")
+    shown = ", ".join([*map(str, sorted(asked)[:3]), *(["..."] if len(asked) > 3 else [])])
+    size = _shown_size(sum(file.stat().st_size for file in asked))
+    what = f"{source.name}: reads {len(asked)} file{'s' * (len(asked) > 1)} ({size}){where}: {shown}"
     if not sys.stdin.isatty():
-        raise Refused(f"{what}. Fix: add `--yes` to copy what lies outside")
+        raise Refused(f"{what}. Fix: add `--yes` to copy {'what lies outside' if far else 'all of it'}")
     if input(f"{what}\nCopy into {bring.INPUTS}? [y/N] ").strip().lower() not in ("y", "yes"):
         raise Refused(f"{source.name}: nothing was changed")
 
@@ -331,7 +337,9 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
     reads = _without_secrets(every, allowed)
     written = {path for path in trace.written if not path.startswith((f"{bring.INPUTS}/", f"{FOLDER}/"))}
     for path in sorted(trace.written - written):
-        print(f"{notebook.path}: writes {path}, an input: write it to {bring.WRITTEN_BESIDE_INPUTS} or {bring.RESULTS}")
+        print(
+            f"{notebook.path}: writes {path}, an input. Fix: write it to {bring.WRITTEN_BESIDE_INPUTS} or {bring.RESULTS}"
+        )
     others = _results_of_others(stage)
     taken = {path for path in written if is_covered(path, others)}
     written = _without_secrets(written - taken, allowed)
@@ -358,8 +366,8 @@ def _run_and_record(project: Project, stage: Stage, notebook: Notebook, output: 
     if lacking:
         raise Refused(
             "\n".join(
-                f"{notebook.path}: did not write {out}, which stage `{stage.name}` lists among its results: take it off the "
-                "list, or write it"
+                f"{notebook.path}: did not write {out}, which stage `{stage.name}` lists among its results. Fix: remove it "
+                "from the list, or write it"
                 for out in lacking
             )
         )
@@ -391,7 +399,7 @@ def _settled(results: list[str], others: set[str], notebook: Notebook, values: d
             if why == _NUMBER:
                 continue  # they may always be as many
             print(
-                f"{notebook.path}: writes {path}, which has {why} in its name, and the stage fails where that is another: give "
+                f"{notebook.path}: writes {path}, which has {why} in its name, and the stage fails if that is another. Fix: give "
                 "it one name, DVC keeps that of each run; or write it to "
                 f"{bring.RESULTS}/{Path(notebook.path).stem}/, and {PIPELINE_FILE} lists the folder; then {_again(notebook.path)}"
             )
@@ -482,7 +490,7 @@ def _refuse_taken(notebook: Notebook, results: set[str], stage: Stage | None) ->
     for path in sorted(results):
         if maker := next((others[other] for other in others if is_covered(path, {other})), None):
             raise Refused(
-                f"{notebook.path}: writes {path}, a result of stage `{maker}`: give the file another name there, "
+                f"{notebook.path}: writes {path}, a result of stage `{maker}`. Fix: give the file another name there, "
                 f"{_again(notebook.path)}"
             )
 
@@ -540,7 +548,7 @@ def _ignore_results(notebook: str, source: Path | None = None) -> None:
             raise Refused(f"{PIPELINE_FILE}: DVC cannot have git ignore the results of {notebook}: {said}") from None
     if tracked:
         raise Refused(
-            f"{notebook}: git tracks results of its stage, which DVC is to keep: `git rm -r --cached {shell.join(tracked)}`, "
+            f"{notebook}: git tracks results of its stage, which DVC is to keep. Fix: `git rm -r --cached {shell.join(tracked)}`, "
             + (f"then: uv run pipeline add {shlex.quote(str(source))}" if source else _again(notebook))
         )
 
@@ -720,7 +728,7 @@ def _written_parameters(given: Collection[Parameter], stage: str) -> list[str]:
     for name, parameters in sections.items():
         keys = {parameter.key for parameter in parameters}
         if isinstance(there.get(name), dict) and {*map(key_of, there[name])} == keys:
-            print(f"{PARAMS_FILE}: `{name}` is there already: stage `{stage}` gets its values")
+            print(f"{PARAMS_FILE}: `{name}` already exists: stage `{stage}` gets its values")
             listed.append(name)
             continue
         # A section of a parameter's name could be taken for the parameter.
@@ -813,7 +821,7 @@ def _refuse_overwriting(
         for file, place in places.items():
             if Path(place).exists() and not is_same(file, Path(place)):
                 raise Refused(
-                    f"{place} is there already, and another file: rename the one that {source.name} {verb} first"
+                    f"{place} already exists, and is another file. Fix: rename the one that {source.name} {verb}"
                 )
 
 
@@ -824,9 +832,13 @@ def _lacking(notebook: Notebook) -> list[str]:
     again = _again(notebook.path)
     lines = []
     if packages := sorted({imports.distribution(name) for name in names} - {None}):
-        lines.append(f"{notebook.path}: needs what this environment lacks: uv add {shell.join(packages)}, {again}")
+        lines.append(
+            f"{notebook.path}: needs packages that this environment lacks. Fix: uv add {shell.join(packages)}, {again}"
+        )
     if nowhere := sorted({imports.root(name) for name in names if imports.distribution(name) is None}):
-        lines.append(f"{notebook.path}: imports {', '.join(nowhere)}, which no package brings: take it out, {again}")
+        lines.append(
+            f"{notebook.path}: imports {', '.join(nowhere)}, which no package provides. Fix: remove the import, {again}"
+        )
     return lines
 
 
@@ -953,7 +965,7 @@ def _refuse_unsaved(*written: str) -> None:
     ]  # fmt: skip
     if unsaved:
         raise Refused(
-            f"{', '.join(unsaved)}: changed since git last had it, and this would change it: `git add {shell.join(unsaved)}` "
+            f"{', '.join(unsaved)}: changed since git last had it, and this would change it. Fix: `git add {shell.join(unsaved)}` "
             "first, so that it can be undone"
         )
 

@@ -275,18 +275,18 @@ def _lift_problem(notebook: Notebook, name: str, found: list[tuple[Cell, ast.key
     values = {repr(ast.literal_eval(keyword.value)): cell for cell, keyword in found}
     if len(values) > 1:
         said = " and ".join(f"{value} in cell {cell.number}" for value, cell in values.items())
-        return f"`{name}=` is {said}: lift it by hand, under two names"
+        return f"`{name}=` is {said}. Fix: lift it by hand, under two names"
     if any(parameter.key == key_of(name) for parameter in notebook.parameters):
-        return f"there is a `{variable}` already: rename it, or lift `{name}` by hand"
+        return f"there is a `{variable}` already. Fix: rename it, or lift `{name}` by hand"
     at = notebook.parameters_cell.number
     if above := next((cell for cell, _ in found if cell.number < at), None):
-        return f"cell {above.number} passes `{name}=` above the parameters cell (cell {at}): move one of the two cells"
+        return f"cell {above.number} passes `{name}=` above the parameters cell (cell {at}). Fix: move one of the two cells"
     for cell in _running(notebook):
         # The call could then be given another value than the parameter's, or other code the parameter's.
         if variable in _names(cell):
-            return f"`{variable}` is also a name in cell {cell.number}: rename one, or lift `{name}` by hand"
+            return f"`{variable}` is also a name in cell {cell.number}. Fix: rename one, or lift `{name}` by hand"
         if cell.number > at and _brings_any_name(cell):
-            return f"cell {cell.number} may bring a `{variable}` of its own: import names there, not `*`, or lift `{name}` by hand"
+            return f"cell {cell.number} may bring a `{variable}` of its own. Fix: import names there, not `*`, or lift `{name}` by hand"
     return ""
 
 
