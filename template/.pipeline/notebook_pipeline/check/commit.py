@@ -97,13 +97,13 @@ def find_changes_of_hooks(lock_file: str) -> Iterator[str]:
     for path in sorted(git.paths("diff", "--name-only", "--diff-filter=M", "--relative", "-z") or ()):
         staged, now = git.output("cat-file", "blob", f":./{path}") or b"", Path(path).read_bytes()
         # A notebook is recorded by its code, by a stage that runs it itself as it is.
-        for one, other in ((staged, now), (_code(path, staged), _code(path, now))):
+        for one, other in ((staged, now), (_make_code(path, staged), _make_code(path, now))):
             if files.md5(one) in recorded and files.md5(other) not in recorded:
                 yield f"{path}: a hook changed what {lock_file} recorded. Fix: run `uv run dvc repro` and commit again"
                 break
 
 
-def _code(path: str, content: bytes) -> bytes:
+def _make_code(path: str, content: bytes) -> bytes:
     """Make a notebook's code as its stage `code` writes it; return any other file as it is."""
     with contextlib.suppress(NotebookError, packages.LockError, UnicodeDecodeError):
         if path.endswith(".ipynb"):

@@ -34,7 +34,7 @@ def main() -> int:
 
 
 def written() -> float:
-    """When dvc.lock was written; 0 if there is none."""
+    """Return when dvc.lock was written; 0 if there is none."""
     return Path(LOCK_FILE).stat().st_mtime if Path(LOCK_FILE).exists() else 0
 
 
@@ -79,7 +79,7 @@ def renew(stage: Stage, notebook: Notebook, output: str, since: float, fix: bool
 
 
 def _find_record(entry: dict | None, kind: str, path: str) -> dict | None:
-    """Find a file among the deps or outs of a stage in dvc.lock; None if it is not there."""
+    """Find a file among the deps or outs of a stage in dvc.lock; None if it does not exist."""
     listed = (entry or {}).get(kind) or []
     return next((each for each in listed if each["path"] == path and {"md5", "size"} <= each.keys()), None)
 
@@ -120,7 +120,7 @@ def _is_same(recorded: str, new: str, output: str, everywhere: bool) -> bool:
 
 
 def _read_text(path: str, md5: str) -> str | None:
-    """The text of a file, if it has this hash."""
+    """Read the text of a file, if it has this hash."""
     try:
         text = files.read(path)
     except (OSError, UnicodeDecodeError):

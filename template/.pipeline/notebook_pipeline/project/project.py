@@ -153,7 +153,7 @@ class Project:
         Raises:
             ProjectError: a file of parameters does not exist or cannot be read.
         """
-        return parameters.give(self, stage, notebook)
+        return parameters.Match(self, stage, notebook).give()
 
     def _add_variables(self, known: dict, variables: list | None, folder: str = ".") -> dict:
         """Add what a `vars:` list, whose files are seen from a folder, has `${...}` name besides params.yaml."""

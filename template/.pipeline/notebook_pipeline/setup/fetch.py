@@ -59,11 +59,11 @@ SECONDS_TO_ANSWER = 60
 
 
 class _NoFolder(OSError):
-    """A remote in a folder, a drive of the network perhaps, that is not there."""
+    """A remote in a folder, a drive of the network perhaps, that does not exist."""
 
 
 class _NoKeyFile(OSError):
-    """The file with a person's key, which DVC's configuration names, is not there."""
+    """The file with a person's key, which DVC's configuration names, does not exist."""
 
 
 def main() -> int:
