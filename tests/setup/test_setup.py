@@ -361,7 +361,7 @@ def test_setup_commits_nothing_in_a_repository_of_the_persons_own(made, tmp_path
 def hooks(workspace: Workspace) -> str:
     """What setup does with the hooks alone, and says."""
     return workspace.run(
-        "python", "-c", "from notebook_pipeline.setup import command as setup\nprint(setup._hooks())"
+        "python", "-c", "from notebook_pipeline.setup import command as setup\nprint(setup._install_hooks())"
     ).stdout
 
 
@@ -413,7 +413,7 @@ def test_a_worktree_has_the_cache_and_the_hooks_of_the_main_one(project, tmp_pat
     side = Workspace(tmp_path / "side", project.environ)
     project.run("git", "-c", "core.hooksPath=none", "worktree", "add", "--quiet", str(side.path))
     installed = project.read(".git/hooks/pre-commit")
-    cache = "from notebook_pipeline.setup import command as setup\nprint(setup._cache(setup._main_worktree()))"
+    cache = "from notebook_pipeline.setup import command as setup\nprint(setup._share_cache(setup._find_main_worktree()))"
     assert side.run("python", "-c", cache).stdout == (
         f"uses the main worktree's, {(project.path / '.dvc/cache').as_posix()}: "
         "`dvc gc` needs `--projects` with the other worktree's folder\n"
@@ -425,7 +425,7 @@ def test_a_worktree_has_the_cache_and_the_hooks_of_the_main_one(project, tmp_pat
     assert hooks(side) == "the main worktree's hooks are used here, too\n"
     assert project.read(".git/hooks/pre-commit") == installed
     project.run(
-        "python", "-c", "from notebook_pipeline.setup import command as setup\nassert setup._main_worktree() is None"
+        "python", "-c", "from notebook_pipeline.setup import command as setup\nassert setup._find_main_worktree() is None"
     )
     # A cache with something in it stays.
     side.write(".dvc/config.local", "")

@@ -295,7 +295,7 @@ def test_the_commands_of_the_readme(render, tmp_path, start):
     commands = re.findall(r"(?m)^uv run --group sweep pipeline sweep (.*)$", text)
     assert len(commands) == 3
     for command in commands:
-        arguments = sweep._arguments(shlex.split(command))
+        arguments = sweep._parse(shlex.split(command))
         assert all(re.match(r"[\w.]+=.+", setting) for setting in arguments.settings)
 
 
@@ -334,8 +334,8 @@ def test_one_that_was_killed(sweeps):
 def test_where_a_worker_has_its_clones(sweeps):
     """In a folder that others of the machine may see, whose name tells no token."""
     script = (
-        "import sys, types; from pathlib import Path; from notebook_pipeline.sweep.worker import Experiments\n"
-        "plugin = Experiments('s', sys.argv[1], *[None] * 8)\n"
+        "import sys, types; from pathlib import Path; from notebook_pipeline.sweep.worker import Experiments, Place\n"
+        "plugin = Experiments('s', Place(sys.argv[1], True, None, None), *[None] * 5)\n"
         "plugin.setup(types.SimpleNamespace(local_directory='/scratch/dask'))\n"
         "print(Path(plugin.folder).parent.as_posix())"
     )
