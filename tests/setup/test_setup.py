@@ -413,7 +413,9 @@ def test_a_worktree_has_the_cache_and_the_hooks_of_the_main_one(project, tmp_pat
     side = Workspace(tmp_path / "side", project.environ)
     project.run("git", "-c", "core.hooksPath=none", "worktree", "add", "--quiet", str(side.path))
     installed = project.read(".git/hooks/pre-commit")
-    cache = "from notebook_pipeline.setup import command as setup\nprint(setup._share_cache(setup._find_main_worktree()))"
+    cache = (
+        "from notebook_pipeline.setup import command as setup\nprint(setup._share_cache(setup._find_main_worktree()))"
+    )
     assert side.run("python", "-c", cache).stdout == (
         f"uses the main worktree's, {(project.path / '.dvc/cache').as_posix()}: "
         "`dvc gc` needs `--projects` with the other worktree's folder\n"
@@ -425,7 +427,9 @@ def test_a_worktree_has_the_cache_and_the_hooks_of_the_main_one(project, tmp_pat
     assert hooks(side) == "the main worktree's hooks are used here, too\n"
     assert project.read(".git/hooks/pre-commit") == installed
     project.run(
-        "python", "-c", "from notebook_pipeline.setup import command as setup\nassert setup._find_main_worktree() is None"
+        "python",
+        "-c",
+        "from notebook_pipeline.setup import command as setup\nassert setup._find_main_worktree() is None",
     )
     # A cache with something in it stays.
     side.write(".dvc/config.local", "")

@@ -4,6 +4,7 @@ Each step is taken if it is still to do, so it can be run again at any time.
 """
 
 import argparse
+import contextlib
 import json
 import os
 import re
@@ -13,7 +14,6 @@ import signal
 import subprocess
 import sys
 import unicodedata
-from collections.abc import Callable
 from pathlib import Path
 
 from notebook_pipeline import files, git, shell
@@ -35,18 +35,18 @@ class StepFailed(Exception):
 
 
 def main(argv: list[str]) -> int:
-    """Take all steps that can be taken and return the exit code: 1 if one failed."""
+    """Take all steps that can be taken; return the exit code: 1 if one failed."""
     parser = argparse.ArgumentParser(prog="pipeline setup", description=__doc__.partition(": ")[2])
     parser.add_argument("--notebook", metavar="PATH", help="a notebook of yours, to make the first stage of")
     notebook = parser.parse_args(argv).notebook
     steps = [
         ("git repository", _make_repository),
-        ("environment", _check_environment),
-        ("data", _fetch_data),
+        ("environment", _repair_environment),
+        ("data", _bring_data),
         ("git hooks", _install_hooks),
         *([("notebook", lambda: _add_notebook(notebook))] if notebook else []),
         ("pipeline", _run_pipeline),
-        ("first commit", _commit_first),
+        ("first commit", _make_first_commit),
     ]
     failed, interrupted = [], False
     take_one_interrupt()
@@ -54,7 +54,11 @@ def main(argv: list[str]) -> int:
         for name, step in steps:
             if name == "pipeline" and {"data", "notebook"} & {*failed}:
                 continue  # it would lack its inputs, or run the same notebook again
-            if not _take_step(name, step):
+            print(f"\n== {name}", flush=True)
+            try:
+                print(step(), flush=True)
+            except StepFailed as error:
+                print(f"{name}: {error}", file=sys.stderr, flush=True)
                 failed.append(name)
             if {"git repository", "environment"} & {*failed}:
                 break  # the rest needs both
@@ -80,25 +84,14 @@ def take_one_interrupt() -> None:
 
 
 def _describe_state() -> str:
-    """Describe whether all is up to date, and what to open: the last line."""
+    """Say whether all is up to date, and what to open: the last line."""
     notebooks = sorted(Path("notebooks").glob("*.ipynb"))
     place = notebooks[0].as_posix() if len(notebooks) == 1 else "notebooks/"
-    if _succeeds(_find_uv(), "run", "dvc", "status", "--quiet", quiet=True):
+    if _succeeds("uv", "run", "dvc", "status", "--quiet", quiet=True):
         state = "Everything is up to date."
     else:
         state = "Not everything is up to date: uv run dvc status says what, uv run dvc repro runs it."
     return f"{state} Open {place} in your editor, or: uv run --with jupyterlab jupyter lab"
-
-
-def _take_step(name: str, step: Callable[[], str]) -> bool:
-    """Take one step and print what came of it."""
-    print(f"\n== {name}", flush=True)
-    try:
-        print(step(), flush=True)
-    except StepFailed as error:
-        print(f"{name}: {error}", file=sys.stderr, flush=True)
-        return False
-    return True
 
 
 def _make_repository() -> str:
@@ -109,20 +102,20 @@ def _make_repository() -> str:
         if not _ask_git("rev-parse", "--verify", "--quiet", "HEAD"):
             return "was made here, and waits for its first commit"
         # A person has made it.
-        _run("git", "config", "--unset", FIRST_COMMIT_DUE, hint=AGAIN)
+        _run("git", "config", "--unset", FIRST_COMMIT_DUE)
     # A folder that the repository around it ignores is no part of that repository.
     if top and not _ask_git("check-ignore", "."):
         place = "is there" if Path(top).resolve() == Path.cwd().resolve() else f"this is part of {top}"
         return f"{place}: nothing will be committed"
-    _run("git", "init", "--quiet", "--initial-branch=main", hint=AGAIN)
-    _run("git", "config", FIRST_COMMIT_DUE, "true", hint=AGAIN)
+    _run("git", "init", "--quiet", "--initial-branch=main")
+    _run("git", "config", FIRST_COMMIT_DUE, "true")
     return "made a new one"
 
 
-def _check_environment() -> str:
+def _repair_environment() -> str:
     # `uv run`, which starts this, has made it. Each program in it has its full path: none starts in a moved project.
-    if not _succeeds(_find_uv(), "run", "dvc", "--version", quiet=True):
-        _run(_find_uv(), "sync", "--reinstall", "--quiet", hint=AGAIN)
+    if not _succeeds("uv", "run", "dvc", "--version", quiet=True):
+        _run("uv", "sync", "--reinstall", "--quiet")
     return "has what pyproject.toml asks for"
 
 
@@ -135,8 +128,8 @@ def _find_main_worktree() -> Path | None:
 
 def _share_cache(main_worktree: Path) -> str:
     """Have DVC use the main worktree's cache, so that nothing is fetched or computed again."""
-    cache = _read(_find_uv(), "run", "dvc", "--cd", str(main_worktree), "cache", "dir")
-    own = _read(_find_uv(), "run", "dvc", "cache", "dir")
+    cache = _read("uv", "run", "dvc", "--cd", str(main_worktree), "cache", "dir")
+    own = _read("uv", "run", "dvc", "cache", "dir")
     if not cache or own == cache:
         return f"{own} is used by all worktrees"
     config = Path(".dvc/config.local")
@@ -147,19 +140,16 @@ def _share_cache(main_worktree: Path) -> str:
     return f"uses the main worktree's, {cache}: `dvc gc` needs `--projects` with the other worktree's folder"
 
 
-def _fetch_data() -> str:
+def _bring_data() -> str:
     if main_worktree := _find_main_worktree():
         print(f"DVC's cache: {_share_cache(main_worktree)}", flush=True)
     if Path("data/external").is_dir() and not Path("data/external.dvc").exists():
-        _uv_run("dvc", "add", "--quiet", "data/external", hint="uv run dvc add data/external")
+        _run("uv", "run", "dvc", "add", "--quiet", "data/external", hint="uv run dvc add data/external")
         return "DVC tracks data/external; git keeps data/external.dvc"
     if not (Path("data/external.dvc").exists() or Path("dvc.lock").exists()):
         return "there is no folder data/external: nothing to track"
     # Progress goes to the screen; the one line comes back.
-    done = subprocess.run(
-        [_find_uv(), "run", "python", "-m", "notebook_pipeline.setup.fetch"], env=_make_environ() | {"PYTHONIOENCODING": "utf-8"},
-        stdout=subprocess.PIPE, text=True, encoding="utf-8", errors="replace",
-    )  # fmt: skip
+    done = _call("uv", "run", "python", "-m", "notebook_pipeline.setup.fetch", stdout=subprocess.PIPE)
     if done.returncode:
         raise StepFailed(done.stdout.strip() or f"`uv run dvc pull` failed. Fix: later, {AGAIN}")
     return done.stdout.strip()
@@ -177,7 +167,9 @@ def _install_hooks() -> str:
     if _find_main_worktree() and _is_installed(folder / HOOKS[0]):
         return "the main worktree's hooks are used here, too"
     # On Windows it would write the hook in another encoding than git's shell reads.
-    _uv_run("python", "-X", "utf8", "-m", "pre_commit", "install", hint="uv run pre-commit install", quiet=True)
+    _run(
+        "uv", "run", "python", "-X", "utf8", "-m", "pre_commit", "install", hint="uv run pre-commit install", quiet=True
+    )
     for hook in (folder / name for name in HOOKS):
         if hook.exists():  # a project may have taken one out
             _add_path_of_uv(hook)
@@ -185,22 +177,20 @@ def _install_hooks() -> str:
 
 
 def _describe_hooks_elsewhere(folder: Path) -> str:
-    """Describe what to do if git runs the hooks of a folder of the person's own, in which pre-commit installs none."""
-    if "hook-impl" in _read_hook(folder / HOOKS[0]):
-        return f"git runs the hooks in {folder} (core.hooksPath), which call pre-commit"
+    """Say what to do if git runs the hooks of a folder of the person's own, in which pre-commit installs none."""
+    with contextlib.suppress(OSError):  # there may be no such hook
+        if "hook-impl" in (folder / HOOKS[0]).read_text(encoding="utf-8", errors="replace"):
+            return f"git runs the hooks in {folder} (core.hooksPath), which call pre-commit"
     return (
         f"git runs the hooks in {folder} (core.hooksPath): none was installed. Fix: in its executable files {', '.join(HOOKS)} "
         f"add the line: {CALL_HOOKS}"
     )
 
 
-def _read_hook(hook: Path) -> str:
-    return hook.read_text(encoding="utf-8", errors="replace") if hook.is_file() else ""
-
-
 def _is_installed(hook: Path) -> bool:
     """Whether pre-commit wrote this hook, for a Python that still exists."""
-    python = re.search(r"^INSTALL_PYTHON=(.+)$", _read_hook(hook), re.MULTILINE)
+    text = hook.read_text(encoding="utf-8", errors="replace") if hook.exists() else ""
+    python = re.search(r"^INSTALL_PYTHON=(.+)$", text, re.MULTILINE)
     return bool(python) and os.path.exists("".join(shlex.split(python[1])))
 
 
@@ -221,9 +211,9 @@ def _add_notebook(path: str) -> str:
     own = f"notebooks/{name}.ipynb"
     if _is_run_in(own, "dvc.lock"):
         return f"{own} has a stage already"
-    # If the stage exists, but has never succeeded, the copy is the notebook that was corrected since.
+    # If the stage already exists, but has never succeeded, the copy is the notebook that was fixed since.
     given = own if _is_run_in(own, "dvc.yaml") else path
-    if not _succeeds(_find_uv(), "run", "pipeline", "add", given):
+    if not _succeeds("uv", "run", "pipeline", "add", given):
         later = own if _is_run_in(own, "dvc.yaml") else path
         add = "uv run pipeline add"
         raise StepFailed(f"`{add} {shell.quote(given)}` failed. Fix: later, {add} {shell.quote(later)}")
@@ -238,17 +228,17 @@ def _is_run_in(notebook: str, file: str) -> bool:
 
 def _run_pipeline() -> str:
     if Path("dvc.lock").exists():
-        status = json.loads(_read(_find_uv(), "run", "dvc", "data", "status", "--json") or "{}")
-        if not status.get("uncommitted", {}).get("deleted"):  # else no remote had it
+        status = json.loads(_read("uv", "run", "dvc", "data", "status", "--json") or "{}")
+        if not status.get("uncommitted", {}).get("deleted"):  # else no remote had a result
             return "dvc.lock is there: it has run before"
-    _uv_run("dvc", "repro", hint="uv run dvc repro")
+    _run("uv", "run", "dvc", "repro", hint="uv run dvc repro")
     if not Path("dvc.lock").exists():
         return "has no stage yet; this makes one: uv run pipeline add NOTEBOOK"
-    _uv_run("dvc", "metrics", "show", hint="uv run dvc metrics show")
+    _run("uv", "run", "dvc", "metrics", "show", hint="uv run dvc metrics show")
     return "outputs/ has the results"
 
 
-def _commit_first() -> str:
+def _make_first_commit() -> str:
     if not _is_first_commit_due():
         is_changed = _ask_git("status", "--porcelain", ".")
         return "the repository was there before: commit when you like" if is_changed else "nothing is left to commit"
@@ -259,14 +249,14 @@ def _commit_first() -> str:
             "git config --global user.email you@example.com"
         )
     commit = ("git", "commit", "--quiet", "--message", "Start of the project")
-    # Hooks refuse the commit in which they correct a file, and accept the next one.
+    # Hooks refuse the commit in which they fix a file, and accept the next one.
     is_accepted = _succeeds(*commit, quiet=True)
     if not is_accepted:
         _run("git", "add", "--all", hint="git add --all")
         is_accepted = _succeeds(*commit)
     if not is_accepted:
-        _run(*commit, "--no-verify", hint=AGAIN)  # what follows needs a first commit
-    _run("git", "config", "--unset", FIRST_COMMIT_DUE, hint=AGAIN)
+        _run(*commit, "--no-verify")  # what follows needs a first commit
+    _run("git", "config", "--unset", FIRST_COMMIT_DUE)
     if not is_accepted:
         raise StepFailed(
             "committed, although the hooks object (above). Fix: correct what `uv run pre-commit run --all-files` lists, "
@@ -276,7 +266,7 @@ def _commit_first() -> str:
 
 
 def _find_top() -> str:
-    """Find the folder of the git repository around this one; empty if there is none."""
+    """Return the folder of the git repository around this one; empty if there is none."""
     return _ask_git("rev-parse", "--show-toplevel")
 
 
@@ -292,43 +282,37 @@ def _find_uv() -> str:
     return uv
 
 
-def _uv_run(*command: str, hint: str, quiet: bool = False) -> None:
-    _run(_find_uv(), "run", *command, hint=hint, quiet=quiet)
-
-
-def _run(*command: str, hint: str, quiet: bool = False) -> None:
+def _run(*command: str, hint: str = AGAIN, quiet: bool = False) -> None:
     """Run a command whose messages go to the screen.
 
     Raises:
         StepFailed: it failed; the message says what to type later.
     """
-    quietly = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}
-    done = subprocess.run(command, env=_make_environ(), encoding="utf-8", errors="replace", **quietly)
+    done = _call(*command, **({"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT} if quiet else {}))
     if done.returncode != 0:
-        shown = " ".join(Path(command[0]).stem if index == 0 else word for index, word in enumerate(command))
         lines = (done.stdout or "").split("\n")
         reason = next((f" ({line.strip()})" for line in reversed(lines) if re.search(r"[Ee]rror\b", line)), "")
-        raise StepFailed(f"`{shown}` failed{reason}. Fix: later, {hint}")
+        raise StepFailed(f"`{' '.join(command)}` failed{reason}. Fix: later, {hint}")
 
 
 def _succeeds(*command: str, quiet: bool = False) -> bool:
-    return subprocess.run(command, env=_make_environ(), capture_output=quiet).returncode == 0
+    return _call(*command, capture_output=quiet).returncode == 0
 
 
 def _read(*command: str) -> str:
     """Return what a command prints; empty if it fails."""
-    done = subprocess.run(
-        command, env=_make_environ(), capture_output=True, text=True, encoding="utf-8", errors="replace"
-    )
+    done = _call(*command, capture_output=True)
     return done.stdout.strip() if done.returncode == 0 else ""
+
+
+def _call(program: str, *arguments: str, **options) -> subprocess.CompletedProcess:
+    """Call a program without the environment variables that point at the Python which runs this, Copier's perhaps."""
+    ours = ("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH")
+    environ = {name: value for name, value in os.environ.items() if name not in ours}
+    command = [_find_uv() if program == "uv" else program, *arguments]
+    return subprocess.run(command, env=environ, encoding="utf-8", errors="replace", **options)
 
 
 def _ask_git(*arguments: str) -> str:
     """Return what a git command prints; empty if it fails."""
     return git.text(*arguments) or ""
-
-
-def _make_environ() -> dict[str, str]:
-    """Return the environment variables without those that point at the Python which runs this, Copier's perhaps."""
-    others = ("VIRTUAL_ENV", "PYTHONHOME", "PYTHONPATH")
-    return {name: value for name, value in os.environ.items() if name not in others}

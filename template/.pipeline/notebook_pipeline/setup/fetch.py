@@ -69,6 +69,7 @@ class _NoKeyFile(OSError):
 def main() -> int:
     """Fetch what is missing and print one line that says what came of it; return 1 if something still is."""
     take_one_interrupt()
+    sys.stdout.reconfigure(encoding="utf-8")  # as setup reads it
     # What DVC tells beside its exceptions is for developers.
     logging.disable(logging.CRITICAL)
     try:
