@@ -334,8 +334,8 @@ def test_one_that_was_killed(sweeps):
 def test_where_a_worker_has_its_clones(sweeps):
     """In a folder that others of the machine may see, whose name tells no token."""
     script = (
-        "import sys, types; from pathlib import Path; from notebook_pipeline.sweep.worker import Experiments, Place\n"
-        "plugin = Experiments('s', Place(sys.argv[1], True, None, None), *[None] * 5)\n"
+        "import sys, types; from pathlib import Path; from notebook_pipeline.sweep.worker import Experiments\n"
+        "plugin = Experiments('s', sys.argv[1], 'base', 'commit', '', ('me', 'me@host'), folder=None, config=None)\n"
         "plugin.setup(types.SimpleNamespace(local_directory='/scratch/dask'))\n"
         "print(Path(plugin.folder).parent.as_posix())"
     )

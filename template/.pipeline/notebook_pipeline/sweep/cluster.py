@@ -37,9 +37,8 @@ def connect(scheduler: str | None, batch_system: str | None, workers: int | None
                 client = Client(scheduler, timeout=PATIENCE / 3)
             except (OSError, ValueError) as error:
                 why = str(error).strip().partition("\n")[0]
-                raise SweepError(
-                    f"--scheduler {scheduler}: no scheduler answers ({why}). Fix: start one there, or correct the address"
-                ) from None
+                fix = "start one there, or correct the address"
+                raise SweepError(f"--scheduler {scheduler}: no scheduler answers ({why}). Fix: {fix}") from None
         else:
             if batch_system:
                 cluster = until_the_end.enter_context(_batch_cluster(batch_system))
@@ -67,9 +66,8 @@ def _batch_cluster(name: str):
 
         return getattr(dask_jobqueue, BATCH_SYSTEMS[name])()
     except ModuleNotFoundError as error:
-        raise SweepError(
-            f"--cluster: `{error.name}` is not installed. Fix: uv add --group sweep dask-jobqueue"
-        ) from None
+        fix = "uv add --group sweep dask-jobqueue"
+        raise SweepError(f"--cluster: `{error.name}` is not installed. Fix: {fix}") from None
     except (ValueError, RuntimeError) as error:  # as without `cores` and `memory`
         where = "https://jobqueue.dask.org/en/latest/configurations.html"
         raise SweepError(f"--cluster {name}: {str(error).partition(chr(10))[0]}. Fix: {where}") from None
@@ -77,15 +75,12 @@ def _batch_cluster(name: str):
 
 def _check_pythons(client) -> None:
     """Raise SweepError if there is another Python: one that is sent compiled code of this one may crash."""
-
-    def python(versions: dict) -> str:
-        return ".".join(versions["host"]["python"].split(".")[:2])
-
     versions = client.get_versions()
-    own = python(versions["client"])
-    there = {f"the scheduler at {client.scheduler.address}": versions["scheduler"]}
-    there |= {f"the worker at {address}": worker for address, worker in versions["workers"].items()}
-    if others := [f"{who} has {python(its)}" for who, its in there.items() if python(its) != own]:
+    told = {"this sweep": versions["client"], f"the scheduler at {client.scheduler.address}": versions["scheduler"]}
+    told |= {f"the worker at {address}": worker for address, worker in versions["workers"].items()}
+    pythons = {who: ".".join(its["host"]["python"].split(".")[:2]) for who, its in told.items()}
+    own = pythons["this sweep"]
+    if others := [f"{who} has {python}" for who, python in pythons.items() if python != own]:
         raise SweepError(
             f"this sweep has Python {own}, and {', '.join(others)}. Fix: start all with the same, "
             f"by uv run --python {own} --group sweep ..."
@@ -106,7 +101,7 @@ class Tasks:
         self.plugin = plugin
         self.say = say
         self.running = {}
-        """The experiment of each task, and the workers that alone may run it where others cannot."""
+        """The experiment of each task, and the workers that alone may run it if others cannot."""
         self.waiting = []
         """Experiments that a worker gave back, as it can run none."""
         self.unable = set()

@@ -27,7 +27,7 @@ def main() -> int:
     threading.Thread(target=_listen, args=[asked, requests], daemon=True).start()
     while True:
         request = json.loads(requests.get())
-        answer = {"error": None}
+        answer = {"error": None, "is_stages": False}
         try:
             _run(**request)
         except Exception as problem:  # DVC's, git's, the remote's: all are the experiment's, and the next one may do

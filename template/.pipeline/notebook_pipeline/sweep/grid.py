@@ -26,7 +26,7 @@ class Experiment:
 
 
 def experiments(settings: list[str], root: Path, salt: str) -> list[Experiment]:
-    """Make the experiments of a grid. Equal values, however they are written, have equal names.
+    """List the experiments of a grid. Equal values, however they are written, have equal names.
 
     Args:
         settings: as in `dvc exp run --queue -S`.
@@ -37,11 +37,17 @@ def experiments(settings: list[str], root: Path, salt: str) -> list[Experiment]:
         SweepError: DVC cannot set one of the values.
     """
     from dvc.exceptions import InvalidArgumentError
-    from dvc.utils.hydra import apply_overrides
+    from dvc.utils.cli_parse import to_path_overrides
+    from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+    from hydra.errors import HydraException
 
+    try:
+        points = get_hydra_sweeps(to_path_overrides(settings))
+    except HydraException as error:
+        raise SweepError(f"-S {' -S '.join(settings)}: {str(error).splitlines()[0]}") from None
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for point in _points(settings):
+        for point in points:
             digest = hashlib.sha256(salt.encode())
             for file, overrides in sorted(point.items()):
                 copy = Path(folder, Path(file).name)
@@ -83,20 +89,8 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _points(settings: list[str]) -> list[dict[str, list[str]]]:
-    """Find the overrides of each experiment, by file, as DVC itself takes `-S` apart."""
-    from dvc.utils.cli_parse import to_path_overrides
-    from dvc.utils.hydra import get_hydra_sweeps
-    from hydra.errors import HydraException
-
-    try:
-        return get_hydra_sweeps(to_path_overrides(settings))
-    except HydraException as error:
-        raise SweepError(f"-S {' -S '.join(settings)}: {str(error).splitlines()[0]}") from None
-
-
 def _describe_misfit(file: str, overrides: list[str], error: Exception) -> str:
-    """Describe which override cannot be set, in one line."""
+    """Say which override cannot be set, in one line."""
     cause = " ".join(messages(error)).splitlines()
     for override in overrides:
         key = override.partition("=")[0]

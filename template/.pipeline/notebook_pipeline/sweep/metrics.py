@@ -37,14 +37,14 @@ class Metrics:
     def describe(self, revision: str) -> str:
         """Return its metrics, or the one that counts, as text."""
         return "  ".join(
-            f"{name.partition(':')[2]} {value:.5g}" if isinstance(value, float) else f"{name.partition(':')[2]} {value}"
+            f"{name.partition(':')[2]} {format(value, '.5g' if isinstance(value, float) else '')}"
             for name, value in self.read(revision)[revision].items()
-            if self.by is None or self.is_wanted(name)
+            if self.is_wanted(name)
         )
 
     def is_wanted(self, name: str) -> bool:
-        """Whether --by names this metric."""
-        return self.by in (name, name.partition(":")[2])
+        """Whether --by names this metric, or none."""
+        return self.by in (None, name, name.partition(":")[2])
 
     def value(self, revision: str) -> float | None:
         """Return the metric that --by names; None if it is not a number."""

@@ -6,6 +6,7 @@ project need be installed: import them by name (a module would be looked for the
 
 import asyncio
 import importlib.util
+import itertools
 import os
 import re
 import shutil
@@ -20,10 +21,7 @@ from distributed import WorkerPlugin
 from notebook_pipeline.files import lock
 from notebook_pipeline.git import GitError
 from notebook_pipeline.git import run as git
-from notebook_pipeline.sweep.clone import Clone, Place, Stopped, patiently, tells_of_full_disk
-
-NEEDED = ("dvc", "papermill", "ipykernel")
-"""What an experiment cannot do without, of what the project's environment has and Dask's own has not."""
+from notebook_pipeline.sweep.clone import Clone, Stopped, patiently, tells_of_full_disk
 
 
 class Unable(Exception):
@@ -32,30 +30,42 @@ class Unable(Exception):
 
 @dataclass(eq=False)
 class Experiments(WorkerPlugin):
-    """Runs a sweep's experiments on one worker, each in a clone that is its own for that time."""
+    """Run a sweep's experiments on one worker, each in a clone that is its own for that time.
+
+    Args:
+        name: the sweep's, among the worker's plugins.
+        source: the git repository that has the commit and gets the experiments.
+        baseline: the commit that the experiments belong to.
+        commit: the commit that they start from: the baseline, or what was not committed on top of it.
+        prefix: the project's folder in the repository, with slashes; empty if it is the whole.
+        author: git's user.name and user.email.
+        folder: where clones are, until the sweep ends; None for a place beside Dask's own on the worker, where they stay.
+        config: the text of .dvc/config.local; None for a cache of the worker's own, and data over the DVC remote.
+    """
 
     name: str
-    """The sweep's, among the worker's plugins."""
-    place: Place
-    ref: str
-    """The reference in the repository that has the commit."""
+    source: str
     baseline: str
-    """The commit that the experiments belong to."""
     commit: str
-    """The commit that they start from: the baseline, or what was not committed on top of it."""
     prefix: str
-    """The project's folder in the repository, with slashes; empty if it is the whole."""
     author: tuple[str, str]
-    """Git's user.name and user.email."""
+    folder: str | None
+    config: str | None
+
+    def __post_init__(self):
+        self.ref = f"refs/sweep/{self.name}"
+        """Where git has the commit."""
+        self.namespace = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}"
+        """Where git has the experiments, as DVC does it."""
+        self.is_local, self.has_remote = self.folder is not None, self.config is None
 
     def setup(self, worker) -> None:
-        """Prepare a worker; Dask calls it on each one, also on those that come later."""
+        """Get ready: Dask calls it on each worker, also on those that come later."""
         self.worker = worker
-        self.folder = self.place.folder
-        if self.folder is None:
+        if not self.is_local:
             # Dask gives each worker a new folder, and clears it; what lies beside it is there for the next one.
             # Each user of the machine can read its name: who logs in, by a token perhaps, is no part of that.
-            key = re.sub(r"\W+", "-", re.sub("://.*@", "://", self.place.source)).strip("-")[-60:]
+            key = re.sub(r"\W+", "-", re.sub("://.*@", "://", self.source)).strip("-")[-60:]
             self.folder = Path(worker.local_directory).parent / f"sweep-{key}" / socket.gethostname()
         self.folder = Path(self.folder)
         self.idle, self.all = [], []
@@ -63,7 +73,7 @@ class Experiments(WorkerPlugin):
         self.stopping = threading.Event()
 
     async def teardown(self, worker) -> None:
-        """Stop what runs; Dask calls it when the sweep is over, or the worker."""
+        """Stop what runs: Dask calls it when the sweep is over, or the worker."""
         self.stopping.set()
         with self.lock:
             clones = list(self.all)
@@ -80,22 +90,21 @@ class Experiments(WorkerPlugin):
             also `message`, `log`, `worker` (its address) and `host`.
         """
         clone, log = None, ""
-        ref = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}/{name}"
+        ref = f"{self.namespace}/{name}"
         try:
-            if self.place.folder is None:
+            if not self.is_local:
                 _check_environment()
             # A worker that was taken for dead may have finished it.
-            if git("ls-remote", self.place.source, ref, cwd=os.curdir, check=False):
+            if git("ls-remote", self.source, ref, cwd=os.curdir, check=False):
                 return {"status": "done"}
             clone = self._take_clone()
             error = clone.run(name, ref, settings)
             if error is None:
                 clone.owes = True
-                patiently(self.stopping, clone.push, ref)
+                patiently(clone.push, ref, stop=self.stopping)
                 clone.owes = False
                 return {"status": "done"}
-            log = clone.read_log()
-            status = "failed"
+            status, log = "failed", clone.read_log()
         except Stopped:
             status, error = "stopped", "stopped"
         except Unable as problem:
@@ -118,23 +127,22 @@ class Experiments(WorkerPlugin):
             "host": socket.gethostname(),
         }
 
-    def _take_clone(self) -> "Clone":
+    def _take_clone(self) -> Clone:
         with self.lock:
             if self.stopping.is_set():
                 raise Stopped
             if self.idle:
                 return self.idle.pop()
             self.folder.mkdir(parents=True, exist_ok=True)
-            number = 0
-            while (handle := lock(self.folder / f"{number}.lock")) is None:
-                number += 1
-            self.all.append(clone := Clone(self, self.folder / str(number), handle))
+            handles = (lock(self.folder / f"{number}.lock") for number in itertools.count())
+            self.all.append(clone := Clone(self, next(filter(None, handles))))
             return clone
 
 
 def _check_environment() -> None:
     """Raise Unable if this worker was not started in the project's environment, or has no git."""
-    if lacks := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+    # What the project's environment has and Dask's own has not.
+    if lacks := [name for name in ("dvc", "papermill", "ipykernel") if importlib.util.find_spec(name) is None]:
         start = "in a clone of the project, by uv run --group sweep dask worker ..."
         raise Unable(f"its Python, {sys.executable}, lacks {', '.join(lacks)}. Fix: start it {start}")
     if shutil.which("git") is None:
