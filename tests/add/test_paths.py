@@ -206,6 +206,22 @@ PATHS = {
         "R = Path('data/external/raw')\nread(R / 'b.csv').to_csv(Path('data/processed/n.csv'))\nread(Path('data/processed/n.csv'))",
         {"raw/b.csv": "raw/b.csv"}, {"raw/b.csv"}, {"data/processed/n.csv"},
     ),
+    "a name that is put together": (
+        "read('img/{}.png'.format(n)); read('raw/%s.csv' % name); read(r'img/{n}.png'.format(n=1)); print('{}/{}'.format(1, 2))",
+        "read('data/external/img/{}.png'.format(n)); read('data/external/raw/%s.csv' % name); "
+        "read(r'data/external/img/{n}.png'.format(n=1)); print('{}/{}'.format(1, 2))",
+        {"img/1.png": "img/1.png", "img/2.png": "img/2.png", "raw/a.csv": "raw/a.csv", "raw/b.csv": "raw/b.csv"}, {"img", "raw"}, set(),
+    ),
+    "a text that was made of a path": (
+        "R = Path('.')\nglob(str(R / 'raw' / '*.csv')); read(os.path.join(R, 'raw', 'b.csv')); read(R / 'raw' / 'b.csv')",
+        "R = Path('.')\nglob('data/external/raw/*.csv'); read('data/external/raw/b.csv'); read(Path('data/external/raw/b.csv'))",
+        {"raw/a.csv": "raw/a.csv", "raw/b.csv": "raw/b.csv"}, {"raw", "raw/b.csv"}, set(),
+    ),
+    "a folder in a shell line, and its file in a call": (
+        "!ls ./raw\nread('raw/b.csv')\n!ls ./data img/", "!ls data/external/raw\nread('data/external/raw/b.csv')\n!ls data/external data/external/img/",
+        {"raw/a.csv": "raw/a.csv", "raw/b.csv": "raw/b.csv", "data/d.csv": "d.csv", "img/1.png": "img/1.png", "img/2.png": "img/2.png"},
+        None, set(),
+    ),
     "a text that is compared with, and a key": (
         "if source == 'a.csv': read('a.csv')\nnotes = {'a.csv': 1}\nprint(notes['a.csv'])",
         "if source == 'a.csv': read('data/external/a.csv')\nnotes = {'a.csv': 1}\nprint(notes['a.csv'])",
@@ -241,7 +257,8 @@ def test_files_come_along(tmp_path, case):
     found = brought(given, origin, root)
     assert found.notebook.cells[0].source == (source if expected is None else expected)
     assert found.copies == {(origin / file).resolve(): f"data/external/{place}" for file, place in copies.items()}
-    assert found.inputs == {f"data/external/{place}" for place in inputs}
+    if inputs is not None:
+        assert found.inputs == {f"data/external/{place}" for place in inputs}
     assert found.outputs == outputs
     assert found.notes == []
 

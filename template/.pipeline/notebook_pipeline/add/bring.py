@@ -141,7 +141,11 @@ def brought(
 
     inputs = [use for use in uses if use.path not in written and use.head not in results and use.looks_like_path]
     there = [(places.find(use.head.value), found) for use in inputs if (found := places.find(use.path))]
-    places.give_folders_a_place([found for both in there for found in both if found])
+    in_shell = {word for cell, line in _shell_lines(notebook) for word in re.findall(_WORD, line) if "/" in word}
+    there.append(
+        [places.find(word) for word in sorted(in_shell) if _place_below(word, {path: path for path in written}) is None]
+    )
+    places.give_folders_a_place([found for several in there for found in several if found])
     moved = {path: _in_project(path, places) for path in written}
     made_folders = {path: moved[path] for path, role in written.items() if role == "folder"}
     beside = {}
@@ -708,6 +712,11 @@ def _with_head(use: _Use, new_head: str) -> str:
 
 
 def _is_path_object(node: ast.expr) -> bool:
+    """Whether the value of an expression is a `Path`, and not a text that was made of one."""
+    if isinstance(node, ast.Call) and (
+        _name(node) in ("str", "fspath", "as_posix") or ast.unparse(node.func).startswith("os.path.")
+    ):
+        return False
     return any(
         (isinstance(each, ast.BinOp) and isinstance(each.op, ast.Div))
         or (isinstance(each, ast.Call) and _name(each) == "Path")
@@ -726,6 +735,8 @@ def _uses(notebook: Notebook) -> Iterator[_Use]:
             parent = flow.parents.get(node)
             if isinstance(node, ast.JoinedStr):
                 yield from _formatted(cell, node, flow)
+            if filled := _filled(node):
+                yield from _formatted(cell, node, flow, filled)
             if node not in static or parent in static or _is_no_use(node, parent, once):
                 continue
             path, head, head_cell = static[node]
@@ -749,6 +760,8 @@ def _is_no_use(node: ast.expr, parent: ast.AST | None, once: dict) -> bool:
             return key is node  # a column
         case ast.Dict(keys=keys) if node in keys:
             return True  # elsewhere in the code it is asked for by this name
+        case ast.Attribute(attr="format") | ast.BinOp(op=ast.Mod()):
+            return True  # something is put in
         case ast.Compare():
             return True  # what it is compared with has this name still
         case ast.Call(func=ast.Attribute(value=folder, attr="glob" | "rglob")) if node in parent.args:
@@ -769,14 +782,29 @@ def _goes_on_a_path(node: ast.expr, parent: ast.AST | None) -> bool:
     return False
 
 
-def _formatted(cell: Cell, node: ast.JoinedStr, flow: "_Flow") -> Iterator[_Use]:
-    """`f"images/{name}.png"`: the folder in front can be told, and is replaced by its text."""
-    first = node.values[0] if node.values else None
-    if not (isinstance(first, ast.Constant) and "/" in first.value) or not stands_in_source(cell, node):
+def _filled(node: ast.expr) -> str:
+    """The beginning of `"data/{}.csv".format(x)` and `"data/%s.csv" % x`, up to what is put in; empty of anything else."""
+    match node:
+        case ast.Call(func=ast.Attribute(value=ast.Constant(value=str(text)), attr="format")):
+            return text.partition("{")[0]
+        case ast.BinOp(left=ast.Constant(value=str(text)), op=ast.Mod()):
+            return text.partition("%")[0]
+    return ""
+
+
+def _formatted(cell: Cell, node: ast.expr, flow: "_Flow", begins: str = "") -> Iterator[_Use]:
+    """`f"images/{name}.png"`: the folder in front can be told, and is replaced by its text.
+
+    Args:
+        begins: the text in front of what is put in, unless the node is an f-string.
+    """
+    if isinstance(node, ast.JoinedStr) and isinstance(node.values[0] if node.values else None, ast.Constant):
+        begins = node.values[0].value
+    folder = begins.rpartition("/")[0]
+    if not folder or not stands_in_source(cell, node):
         return
-    folder = first.value.rpartition("/")[0]
     source = ast.get_source_segment(cell.source, node) or ""
-    match = re.match(r"[fFrR]+(\"\"\"|\'\'\'|\"|\')", source)
+    match = re.match(r"[fFrR]*(\"\"\"|\'\'\'|\"|\')", source)
     # Python 3.11 has no place for the text itself: only where it stands in the source as it is.
     if match and source[match.end() :].startswith(folder + "/"):
         start = node.col_offset + len(match[0])
