@@ -70,7 +70,8 @@ def _batch_cluster(name: str):
         raise SweepError(f"--cluster: `{error.name}` is not installed. Fix: {fix}") from None
     except (ValueError, RuntimeError) as error:  # as without `cores` and `memory`
         where = "https://jobqueue.dask.org/en/latest/configurations.html"
-        raise SweepError(f"--cluster {name}: {str(error).partition(chr(10))[0]}. Fix: {where}") from None
+        reason = str(error).partition("\n")[0].removesuffix(", for example:")
+        raise SweepError(f"--cluster {name}: {reason}. Fix: set it in Dask's configuration ({where})") from None
 
 
 def _check_pythons(client) -> None:
