@@ -76,10 +76,9 @@ def describe(grid: list[Experiment], baseline: str) -> str:
     return "\n".join([*lines, *(f"  {key:{width}}  {', '.join(each)}" for key, each in values.items())])
 
 
-def messages(error: BaseException | None) -> Iterator[str]:
-    """Yield what an exception and its causes say."""
-    for each in chain(error):
-        yield str(each) or type(each).__name__
+def messages(error: BaseException | None) -> list[str]:
+    """List what an exception and its causes say."""
+    return [str(each) or type(each).__name__ for each in chain(error)]
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
