@@ -87,7 +87,7 @@ BROKEN = {
         ["notebooks/syntax.ipynb: cell 4, line 1: SyntaxError: unmatched ')'",
          "notebooks/syntax.ipynb: the run failed; stage `syntax` in dvc.yaml has what it touched until then. Fix: correct the notebook, "
          "`git add --all .`, then: uv run pipeline add notebooks/syntax.ipynb",
-         "syntax.ipynb` failed; later: uv run pipeline add notebooks/syntax.ipynb"],
+         "syntax.ipynb` failed. Fix: later, uv run pipeline add notebooks/syntax.ipynb"],
         ["data/external/text/one.txt"], ("print(N))", "print(N)"),
     ),
     "missing": (

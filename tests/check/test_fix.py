@@ -81,6 +81,11 @@ FIXES = {
         {"params.yaml": "train:  # mine\n  lr: 1\nother: 1\n"},
         ["params.yaml:2: added `lr: 1` to `train`"],
     ),
+    "a list that is said to be empty": (
+        {"notebook": "LR = 1", "params.yaml": "train:\n  lr: 1\n", "dvc.yaml": DVC.replace("[outputs/code/fit.py]", "~ # mine")},
+        {"dvc.yaml": DVC.replace("[outputs/code/fit.py]", "# mine\n    - outputs/code/fit.py")},
+        ["dvc.yaml: added outputs/code/fit.py to the `deps:` of stage `fit`"],
+    ),
     "a code file": (
         {"notebook": "LR = 1", "params.yaml": "train:\n  lr: 1\n", "dvc.yaml": DVC.replace("    deps: [outputs/code/fit.py]\n", "")},
         {"dvc.yaml": DVC.replace("    deps: [outputs/code/fit.py]\n", "") + "    deps: [outputs/code/fit.py]\n"},

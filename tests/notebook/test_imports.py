@@ -150,4 +150,4 @@ def test_setup_names_a_stage_as_add_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for stem in ("churn", "my churn (2)", "Größe_1", "..."):
         Path("dvc.lock").write_text(f"cmd: pipeline run notebooks/{add._slug(stem)}.ipynb outputs/x.ipynb\n")
-        assert setup._notebook(f"/work/{stem}.ipynb").endswith(" has a stage already")
+        assert setup._add_notebook(f"/work/{stem}.ipynb").endswith(" has a stage already")

@@ -87,8 +87,8 @@ def test_without_a_remote_what_has_its_inputs_is_made_here(shared, clone):
     assert set(typed) <= set(shared.read("README.md").splitlines())
     lines = setup(clone, 1)
     assert (
-        "data: data/external is not here, and no DVC remote says where it is: ask who has it to type in their copy: "
-        f"{', '.join(typed)} (README.md, `Share the results`); then here: git pull, {AGAIN}"
+        "data: data/external is not here, and no DVC remote says where it is. Fix: ask who has it to type in their copy: "
+        f"{', '.join(typed)} (README.md, `Share the results`); then here, git pull, {AGAIN}"
     ) in lines
     assert "nothing is left to commit" in lines
     assert lines[-1] == (
@@ -104,7 +104,7 @@ def test_without_a_remote_what_has_its_inputs_is_made_here(shared, clone):
 def test_a_remote_that_is_no_default(clone):
     clone.run("dvc", "config", "--unset", "core.remote")
     assert (
-        "data: data/external is not here, and no remote is the default: uv run dvc remote default storage; then "
+        "data: data/external is not here, and no remote is the default. Fix: uv run dvc remote default storage, then "
         + AGAIN
     ) in setup(clone, 1)
 
@@ -112,8 +112,8 @@ def test_a_remote_that_is_no_default(clone):
 def test_a_folder_that_is_not_there(clone, tmp_path):
     remote_at(clone, str(tmp_path / "no drive"))
     assert (
-        f"data: the remote `storage` ({tmp_path / 'no drive'}) is a folder that is not there: connect its drive, or say "
-        f"where it is here: uv run dvc remote modify --local storage url PATH; then {AGAIN}"
+        f"data: the remote `storage` ({tmp_path / 'no drive'}) is a folder that does not exist. Fix: connect its drive, or set "
+        f"its path here: uv run dvc remote modify --local storage url PATH, then {AGAIN}"
     ) in setup(clone, 1)
 
 
@@ -122,10 +122,8 @@ def test_what_was_never_pushed_is_named_and_the_rest_fetched(shared, clone, tmp_
     model = re.search(r"md5: (\w+)\n\s+size: \d+\n\s+- path: outputs/penguins.ipynb", shared.read("dvc.lock"))[1]
     (tmp_path / "store" / "files" / "md5" / model[:2] / model[2:]).unlink()
     remote_at(clone, str(tmp_path / "store"))
-    line = (
-        f"data: the remote `storage` ({tmp_path / 'store'}) lacks outputs/model.joblib: in the checkout that has it: "
-    )
-    assert f"{line}uv run dvc push; then here: {AGAIN}" in setup(clone, 1)
+    line = f"data: the remote `storage` ({tmp_path / 'store'}) lacks outputs/model.joblib. Fix: in the checkout that has it, "
+    assert f"{line}uv run dvc push; then here, {AGAIN}" in setup(clone, 1)
     assert (clone.path / "data" / "external" / "penguins.csv").exists()
     remote_at(clone, str(shared.path.parent / "store"))
     setup(clone)
@@ -145,7 +143,8 @@ def test_changes_of_ones_own_are_not_overwritten(clone):
 def test_a_store_whose_package_is_not_there(clone):
     remote_at(clone, "s3://bucket/penguins")
     assert (
-        'data: the remote `storage` (s3://bucket/penguins) needs a package: uv add --group dev "dvc[s3]"; then ' + AGAIN
+        'data: the remote `storage` (s3://bucket/penguins) needs a package. Fix: uv add --group dev "dvc[s3]", then '
+        + AGAIN
     ) in setup(clone, 1)
 
 
@@ -178,8 +177,8 @@ def served(folder: Path, answer: Callable[[str], int] = lambda path: 200) -> Ite
 @pytest.mark.parametrize(
     ("status", "expected"),
     [
-        (403, "refuses access: put a key that it takes where README.md says (`Share the results`), then " + AGAIN),
-        (500, "has a trouble of its own; some time later: " + AGAIN),
+        (403, "refuses access. Fix: put a key that it takes where README.md says (`Share the results`), then " + AGAIN),
+        (500, "has a problem of its own. Fix: some time later, " + AGAIN),
     ],
 )
 def test_a_server_that_refuses(shared, clone, status, expected):
@@ -197,7 +196,7 @@ def test_a_server_that_refuses(shared, clone, status, expected):
 @pytest.mark.parametrize("address", ["http://127.0.0.1:1", "http://no-such-host.invalid"])
 def test_no_network(clone, address):
     remote_at(clone, address)
-    line = f"data: the remote `storage` ({address}) cannot be reached: check the network and the address, then {AGAIN}"
+    line = f"data: the remote `storage` ({address}) cannot be reached. Fix: check the network and the address, then {AGAIN}"
     assert line in setup(clone, 1)
 
 
@@ -265,14 +264,14 @@ def test_a_first_copy_says_what_it_lacks(made, tmp_path):
         [python, "-m", "notebook_pipeline", "setup"], cwd=project.path, env=without_uv, text=True, capture_output=True
     )
     assert done.returncode == 1
-    assert f"environment: uv is not installed: pip install uv, then {AGAIN}\n" in done.stderr
+    assert f"environment: uv is not installed. Fix: pip install uv, then {AGAIN}\n" in done.stderr
     without_git = made.environ | {"PATH": str(tmp_path / "empty")}
     done = subprocess.run(
         [python, "-m", "notebook_pipeline", "setup"], cwd=project.path, env=without_git, text=True, capture_output=True
     )
     assert done.returncode == 1
     assert done.stderr.splitlines() == [
-        f"git repository: git is not installed: install it from https://git-scm.com, then {AGAIN}",
+        f"git repository: git is not installed. Fix: install it from https://git-scm.com, then {AGAIN}",
         "",
         "The project is here, but not all of it is set up. First do what the line `git repository: ...` says, then: "
         + AGAIN,
@@ -287,7 +286,7 @@ def test_a_first_copy_says_what_it_lacks(made, tmp_path):
     }
     lines = setup(project, 1)
     assert (
-        'first commit: git does not know you: git config --global user.name "Your Name", '
+        'first commit: git does not know you. Fix: git config --global user.name "Your Name", '
         "git config --global user.email you@example.com"
     ) in lines
     assert lines[-1].endswith(f"First do what the line `first commit: ...` says, then: {AGAIN}")
@@ -362,7 +361,7 @@ def test_setup_commits_nothing_in_a_repository_of_the_persons_own(made, tmp_path
 def hooks(workspace: Workspace) -> str:
     """What setup does with the hooks alone, and says."""
     return workspace.run(
-        "python", "-c", "from notebook_pipeline.setup import command as setup\nprint(setup._hooks())"
+        "python", "-c", "from notebook_pipeline.setup import command as setup\nprint(setup._install_hooks())"
     ).stdout
 
 
@@ -414,7 +413,9 @@ def test_a_worktree_has_the_cache_and_the_hooks_of_the_main_one(project, tmp_pat
     side = Workspace(tmp_path / "side", project.environ)
     project.run("git", "-c", "core.hooksPath=none", "worktree", "add", "--quiet", str(side.path))
     installed = project.read(".git/hooks/pre-commit")
-    cache = "from notebook_pipeline.setup import command as setup\nprint(setup._cache(setup._main_worktree()))"
+    cache = (
+        "from notebook_pipeline.setup import command as setup\nprint(setup._share_cache(setup._find_main_worktree()))"
+    )
     assert side.run("python", "-c", cache).stdout == (
         f"uses the main worktree's, {(project.path / '.dvc/cache').as_posix()}: "
         "`dvc gc` needs `--projects` with the other worktree's folder\n"
@@ -426,7 +427,9 @@ def test_a_worktree_has_the_cache_and_the_hooks_of_the_main_one(project, tmp_pat
     assert hooks(side) == "the main worktree's hooks are used here, too\n"
     assert project.read(".git/hooks/pre-commit") == installed
     project.run(
-        "python", "-c", "from notebook_pipeline.setup import command as setup\nassert setup._main_worktree() is None"
+        "python",
+        "-c",
+        "from notebook_pipeline.setup import command as setup\nassert setup._find_main_worktree() is None",
     )
     # A cache with something in it stays.
     side.write(".dvc/config.local", "")

@@ -219,7 +219,7 @@ def test_ctrl_c_reaches_the_workers(shared, cluster):
 def test_a_cluster_that_cannot_be(shared):
     nobody = shared.pipeline("sweep", "-S", "fit.x=1", "--scheduler", "tcp://127.0.0.1:9", check=False)
     assert nobody.returncode == 1
-    assert nobody.stdout.splitlines()[-1].startswith("no scheduler answers at tcp://127.0.0.1:9: ")
+    assert nobody.stdout.splitlines()[-1].startswith("--scheduler tcp://127.0.0.1:9: no scheduler answers (")
     assert "Traceback" not in nobody.stdout
     no_options = shared.pipeline("sweep", "-S", "fit.x=1", "--cluster", "slurm", "--workers", "2", check=False)
     assert no_options.returncode == 1 and "Traceback" not in no_options.stdout
@@ -227,7 +227,7 @@ def test_a_cluster_that_cannot_be(shared):
     shared.run("dvc", "remote", "default", "--unset")
     shared.git("commit", "--quiet", "--all", "--message", "no remote")
     no_remote = shared.pipeline("sweep", "-S", "fit.x=1", "--scheduler", "tcp://127.0.0.1:9", check=False)
-    assert no_remote.stdout.startswith("there is no DVC remote, from which the workers take the inputs: ")
+    assert no_remote.stdout.startswith("there is no DVC remote, from which the workers take the inputs. Fix: ")
 
 
 def test_a_worker_that_is_killed(shared, cluster):
@@ -321,7 +321,7 @@ def test_a_worker_of_another_environment(shared, cluster):
         assert process.wait(60) == 1, said
     (why,) = no_more(said)
     start = "start it in a clone of the project, by uv run --group sweep dask worker ..."
-    assert re.fullmatch(rf"its Python, \S+, lacks dvc: {re.escape(start)}", why)
+    assert re.fullmatch(rf"its Python, \S+, lacks dvc\. Fix: {re.escape(start)}", why)
     assert said.endswith(NOBODY + "3 were not run\n")
     cluster.start_worker("one")
     assert len(no_more(shared.sweep("-S", "fit.x=1,2,3", "--scheduler", cluster.address))) <= 1
@@ -341,7 +341,7 @@ def test_a_worker_of_another_python(shared, cluster):
     wait(lambda: "Registered to" in (cluster.folder / "four.log").read_text())
     done = shared.pipeline("sweep", "-S", "fit.x=1,2", "--scheduler", cluster.address, check=False)
     assert done.returncode == 1
-    there = rf"and the worker at tcp://\S+ has {other}: start all with the same, by uv run --python {own} --group sweep \.\.\."
+    there = rf"and the worker at tcp://\S+ has {other}\. Fix: start all with the same, by uv run --python {own} --group sweep \.\.\."
     assert re.fullmatch(f"this sweep has Python {own}, {there}", done.stdout.splitlines()[-1])
     assert shared.runs() == [] and all(cluster.processes[name].poll() is None for name in ("one", "four"))
 

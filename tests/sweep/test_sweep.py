@@ -250,7 +250,8 @@ def test_what_is_not_committed(sweeps):
     sweeps.replace("fit.py", "score: ", "score: 10")
     sweeps.write("notebooks/größer.ipynb", notebook("A = 1"))
     assert (
-        refused() == "not committed: fit.py, notebooks/größer.ipynb: git commit, or --dirty to run with it as it is\n"
+        refused()
+        == "fit.py, notebooks/größer.ipynb: not committed. Fix: git commit, or --dirty to run with it as it is\n"
     )
     before = sweeps.git("status", "--porcelain")
     said = sweeps.sweep("-S", "fit.x=1", "--dirty")
@@ -267,7 +268,7 @@ def test_what_is_not_committed(sweeps):
     sweeps.replace("fit.py", "score: 10", "score: 20")
     assert "score 204" in sweeps.sweep("-S", "fit.x=1", "--dirty")
     sweeps.write("data.csv", "c\n")
-    assert refused() == "changed since `dvc add`: data.csv: uv run dvc add data.csv\n"
+    assert refused() == "data.csv: changed since `dvc add`. Fix: uv run dvc add data.csv\n"
 
 
 @pytest.mark.parametrize(
@@ -276,8 +277,8 @@ def test_what_is_not_committed(sweeps):
         (["-S", "fit.y=1"], "-S fit.y=1: `fit.y` is not in params.yaml (+fit.y=1 would add it)"),
         (["-S", "fit.x=range(1"], "-S fit.x=range(1: "),
         (["-S", "none.yaml:x=1"], "none.yaml: No such file or directory"),
-        (["-S", "fit.x=1", "--by", "f1"], "--by f1: there is no such metric; there is score.yaml:score, score.yaml:loss"),
-        (["-S", "fit.x=1", "--cluster", "slurm", "--workers", "2"], "there is no git remote, from which the workers take the project: git remote add origin URL"),
+        (["-S", "fit.x=1", "--by", "f1"], "--by f1: there is no such metric. Fix: name one of score.yaml:score, score.yaml:loss"),
+        (["-S", "fit.x=1", "--cluster", "slurm", "--workers", "2"], "there is no git remote, from which the workers take the project. Fix: git remote add origin URL"),
     ],
 )  # fmt: skip
 def test_what_cannot_be(sweeps, arguments, message):
@@ -294,7 +295,7 @@ def test_the_commands_of_the_readme(render, tmp_path, start):
     commands = re.findall(r"(?m)^uv run --group sweep pipeline sweep (.*)$", text)
     assert len(commands) == 3
     for command in commands:
-        arguments = sweep._arguments(shlex.split(command))
+        arguments = sweep._parse(shlex.split(command))
         assert all(re.match(r"[\w.]+=.+", setting) for setting in arguments.settings)
 
 
@@ -311,7 +312,7 @@ def test_a_project_in_a_subfolder(sweeps):
     sweeps.replace("fit.py", "score: ", "score: 10")
     sweeps.write("notebooks/größer als.ipynb", notebook("A = 1"))
     refused = sweeps.pipeline("sweep", "-S", "fit.x=1", check=False)
-    assert refused.stdout.startswith("not committed: fit.py, notebooks/größer als.ipynb: git commit, or --dirty ")
+    assert refused.stdout.startswith("fit.py, notebooks/größer als.ipynb: not committed. Fix: git commit, or --dirty ")
     assert "score 104" in sweeps.sweep("-S", "fit.x=1", "--dirty")
     assert sweeps.git("for-each-ref", "refs/sweep") == ""
 
@@ -334,7 +335,7 @@ def test_where_a_worker_has_its_clones(sweeps):
     """In a folder that others of the machine may see, whose name tells no token."""
     script = (
         "import sys, types; from pathlib import Path; from notebook_pipeline.sweep.worker import Experiments\n"
-        "plugin = Experiments('s', sys.argv[1], *[None] * 8)\n"
+        "plugin = Experiments('s', sys.argv[1], 'base', 'commit', '', ('me', 'me@host'), folder=None, config=None)\n"
         "plugin.setup(types.SimpleNamespace(local_directory='/scratch/dask'))\n"
         "print(Path(plugin.folder).parent.as_posix())"
     )
@@ -345,4 +346,4 @@ def test_where_a_worker_has_its_clones(sweeps):
 def test_without_dask(bare):
     done = bare.pipeline("sweep", "-S", "a=1", check=False)
     assert done.returncode == 1
-    assert done.stdout == "`sweep` needs Dask: uv run --group sweep pipeline sweep ...\n"
+    assert done.stdout == "sweep: Dask is not installed. Fix: uv run --group sweep pipeline sweep ...\n"

@@ -201,7 +201,7 @@ def serving(command: list[str], port: int, log: Path) -> Iterator[None]:
 @pytest.fixture
 def local(tmp_path) -> Store:
     return Store(
-        {"remote_url": "../store"}, words={"PATH": str(tmp_path / "store")}, refused="is a folder that is not there"
+        {"remote_url": "../store"}, words={"PATH": str(tmp_path / "store")}, refused="is a folder that does not exist"
     )
 
 

@@ -263,7 +263,7 @@ def test_setup_adds_the_notebook_once(render, churn, tmp_path, environ, fails):
     assert ("uv run dvc repro" in done.stdout) != fails
     assert done.returncode == fails
     if fails:
-        assert f'failed; later: uv run pipeline add "{churn}"\n' in done.stdout
+        assert f'failed. Fix: later, uv run pipeline add "{churn}"\n' in done.stdout
         assert f'says, then: uv run pipeline setup --notebook "{churn}"\n' in done.stdout
     else:
         assert "has no stage yet; this makes one: uv run pipeline add NOTEBOOK" in done.stdout

@@ -40,7 +40,7 @@ def explain(error: OSError, otherwise: str) -> str:
 
 @contextlib.contextmanager
 def naming(path: str | Path) -> Iterator[None]:
-    """Within, an OSError tells this path, not the one beside it that is written first; that of a full disk tells none."""
+    """Have an OSError name this path, not the one beside it that is written first; that of a full disk names none."""
     try:
         yield
     except OSError as error:
@@ -51,34 +51,38 @@ def naming(path: str | Path) -> Iterator[None]:
 
 
 def read(path: str | Path) -> str:
-    """The text of a UTF-8 file, its line ends as they are.
+    """Read the text of a UTF-8 file, its line ends as they are.
 
     Raises:
-        OSError, UnicodeDecodeError: it is not there, or no such text.
+        OSError, UnicodeDecodeError: it does not exist, or is no such text.
     """
     with naming(path):
         return Path(path).read_bytes().decode("utf-8")
 
 
+def encode(text: str) -> bytes:
+    """Make the bytes that `write` writes."""
+    return text.encode("utf-8", "backslashreplace")  # JSON may hold half a surrogate pair, which UTF-8 cannot
+
+
 def md5(content: bytes | str) -> str:
-    """The hash that DVC gives to a file with this content; of a text, as `write` writes it."""
-    content = content.encode("utf-8", "backslashreplace") if isinstance(content, str) else content
+    """Compute the hash that DVC gives to a file with this content; of a text, as `write` writes it."""
+    content = encode(content) if isinstance(content, str) else content
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def write(path: str | Path, text: str) -> None:
-    """Writes a UTF-8 text file, its line ends as they are, beside its place first; its folder is made where there is none.
+    """Write a UTF-8 text file, its line ends as they are, beside its place first; its folder is made if there is none.
 
     Raises:
         OSError: the file cannot be written; what was there is untouched.
     """
-    # JSON may hold half a surrogate pair, which UTF-8 cannot.
     with replacing(path) as beside, open(beside, "wb") as file:
-        file.write(text.encode("utf-8", "backslashreplace"))
+        file.write(encode(text))
 
 
 def copy(source: str | Path, path: str | Path) -> None:
-    """Copies a file with its mode: what only its owner may read, stays so.
+    """Copy a file with its mode: what only its owner may read, stays so.
 
     Raises:
         OSError: the file cannot be read or written; what was there is untouched.
@@ -116,7 +120,7 @@ def replacing(path: str | Path) -> Iterator[str]:
 
 
 def edit(path: str | Path, text: str) -> None:
-    """Writes a file that a person edits, too: a symbolic link to a shared folder, perhaps, which stays one.
+    """Write a file that a person edits, too: a symbolic link to a shared folder, perhaps, which stays one.
 
     What a run makes is written by `write`, which replaces a link: DVC's links lead into its cache.
 
@@ -153,7 +157,7 @@ def lock(path: Path):
 
 
 def _replace(source: str, target: Path) -> None:
-    """Windows refuses while another program, an indexer perhaps, has the target open: mostly not for long."""
+    """Move a file; Windows refuses while another program, an indexer perhaps, has the target open: mostly not for long."""
     for pause in (0.05, 0.1, 0.2, 0.5, 1):
         try:
             return os.replace(source, target)

@@ -11,7 +11,7 @@ class GitError(Exception):
 
 
 def output(*arguments: str, given: str = "") -> bytes | None:
-    """What a git command prints, with `given` as its input; None if there is no git or no repository, or it fails."""
+    """Return what a git command prints, with `given` as its input; None if there is no git or no repository, or it fails."""
     # By itself git finds the repository of this folder; a hook of a linked worktree is told of a folder above, perhaps.
     # GIT_INDEX_FILE stays: `git commit --all` has what it commits in an index of its own.
     environment = {name: value for name, value in os.environ.items() if name not in ("GIT_DIR", "GIT_WORK_TREE")}
@@ -24,19 +24,19 @@ def output(*arguments: str, given: str = "") -> bytes | None:
 
 
 def text(*arguments: str) -> str | None:
-    """The same as text, without the line end."""
+    """Return the same as text, without the line end."""
     printed = output(*arguments)
     return None if printed is None else printed.decode("utf-8", "replace").rstrip("\r\n")
 
 
 def paths(*arguments: str, given: str = "") -> set[str] | None:
-    """The paths that a git command prints with `-z`; None as above."""
+    """Return the paths that a git command prints with `-z`; None as above."""
     printed = output(*arguments, given=given)
     return None if printed is None else set(os.fsdecode(printed).split("\0")) - {""}
 
 
 def run(*arguments: str, cwd: str | os.PathLike, check: bool = True, **environ: str) -> str:
-    """What a git command prints in any repository, with more environment variables; empty if it fails and `check` is off.
+    """Return what a git command prints in any repository, with more environment variables; empty if it fails and `check` is off.
 
     Raises:
         GitError: it failed.

@@ -62,26 +62,27 @@ _HOLDS = {
 
 
 def why(path: str | Path, allowed: Collection[Path] = ()) -> str | None:
-    """Why a file looks like a secret, as in `its name`; None if it does not, or is among those allowed.
+    """Describe why a file looks like a secret, as in `its name`; None if it does not, or is among those allowed.
 
-    Of a folder only its place tells, as in `~/.ssh`; what it holds is for the caller to ask. A link is judged by its own name and by what it leads to.
+    Of a folder only its place tells, as in `~/.ssh`; what it holds is for the caller to ask. A link is judged by its own name
+    and by what it leads to.
 
     Args:
         allowed: full paths of files, or of folders around them.
     """
-    text = _text(path)
+    text = _read_small(path)
     held = next(
         (what for word, (what, pattern) in _HOLDS.items() if word in (text or "") and re.search(pattern, text)), None
     )
     places = [os.path.abspath(path), *([os.path.realpath(path)] if os.path.islink(path) else [])]
-    reason = f"it holds {held}" if held else next((why for place in places if (why := _why_by_name(place, text))), None)
+    reason = f"it holds {held}" if held else next((why for place in places if (why := _judge_name(place, text))), None)
     if reason and allowed:
         target = Path(path).resolve()
         return reason if {*allowed}.isdisjoint((target, *target.parents)) else None
     return reason
 
 
-def _why_by_name(place: str, text: str | None) -> str | None:
+def _judge_name(place: str, text: str | None) -> str | None:
     place = place.replace(os.sep, "/").casefold()
     if folder := next((folder for folder in _FOLDERS if f"/{folder}/" in f"{place}/"), None):
         return f"it lies in {folder}"
@@ -95,8 +96,8 @@ def _why_by_name(place: str, text: str | None) -> str | None:
     return "its name" if not name.endswith(_DATA_OR_CODE) or _ASSIGNS.search(text) else None
 
 
-def _text(path: str | Path) -> str | None:
-    """What a small text file holds; empty for any other; None for a folder."""
+def _read_small(path: str | Path) -> str | None:
+    """Read a small text file; return an empty text for any other, None for a folder."""
     try:
         about = os.stat(path)
         if stat.S_ISDIR(about.st_mode):
@@ -111,7 +112,7 @@ def _text(path: str | Path) -> str | None:
 
 
 def allowed_in(root: Path) -> set[Path]:
-    """The full paths that the project's pyproject.toml allows: `allow = [...]` below `[tool.pipeline]`."""
+    """Read the full paths that the project's pyproject.toml allows: `allow = [...]` below `[tool.pipeline]`."""
     try:
         listed = tomllib.loads(files.read(root / SETTINGS))["tool"]["pipeline"]["allow"]
         return {(root / path).resolve() for path in listed}
@@ -120,7 +121,7 @@ def allowed_in(root: Path) -> set[Path]:
 
 
 def allow(places: Collection[str]) -> None:
-    """Lists files of the project in its pyproject.toml, so that the hook takes them."""
+    """List files of the project in its pyproject.toml, so that the hook takes them."""
     import tomlkit  # DVC brings it; few have a use for it
 
     document = tomlkit.parse(files.read(SETTINGS)) if Path(SETTINGS).exists() else tomlkit.document()
@@ -131,7 +132,7 @@ def allow(places: Collection[str]) -> None:
 
 
 def main(argv: list[str]) -> int:
-    """Prints one line for each file that looks like a secret, of those given and those that DVC pushes; 1 if there is one."""
+    """Print one line for each file that looks like a secret, of those given and those that DVC pushes; return 1 if there is one."""
     found = [*findings((*argv, *PUSHED), allowed_in(Path()))]
     for line in found:
         print(line)
@@ -139,8 +140,8 @@ def main(argv: list[str]) -> int:
 
 
 def findings(paths: Iterable[str], allowed: Collection[Path]) -> Iterator[str]:
-    """One line for each of some files, and of those in some folders, that looks like a secret."""
-    every = (path for given in paths for path in (_files_below(given) if os.path.isdir(given) else [given]))
+    """Yield one line for each of some files, and of those in some folders, that looks like a secret."""
+    every = (path for given in paths for path in (_list_files(given) if os.path.isdir(given) else [given]))
     for path in dict.fromkeys(every):
         if reason := why(path, allowed):
             yield (
@@ -149,7 +150,7 @@ def findings(paths: Iterable[str], allowed: Collection[Path]) -> Iterator[str]:
             )
 
 
-def _files_below(folder: str) -> Iterator[str]:
+def _list_files(folder: str) -> Iterator[str]:
     for place, _, names in os.walk(folder):
         yield from (Path(place, name).as_posix() for name in names)
 

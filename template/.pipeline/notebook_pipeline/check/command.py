@@ -5,6 +5,7 @@ Runs at every commit: imports no more than `json`, `ast` and `ruamel.yaml`, and 
 
 import argparse
 import contextlib
+import functools
 import itertools
 import os
 import re
@@ -13,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from notebook_pipeline import files
-from notebook_pipeline.check import commit, record
+from notebook_pipeline.check import commit, record, results
 from notebook_pipeline.notebook.document import (
     PARAMETERS_TAG,
     Notebook,
@@ -48,12 +49,12 @@ def main(argv: list[str]) -> int:
     if wanted & {PARAMS_FILE, PIPELINE_FILE, LOCK_FILE, PACKAGES_FILE}:
         wanted = set()  # they concern every notebook
     warnings = []
-    notebooks = _Notebooks()
     findings = {}
+    _read.cache_clear()
     # Each when it comes: what has been changed is said also if the disk is full then.
     for line in itertools.chain(
-        fix(wanted, notebooks) if arguments.fix else (),
-        _find_all(wanted, notebooks, arguments.fix, warnings),
+        fix(wanted) if arguments.fix else (),
+        _find_all(wanted, arguments.fix, warnings),
         commit.find_changes_of_hooks(LOCK_FILE),
     ):
         if line not in findings:
@@ -65,14 +66,14 @@ def main(argv: list[str]) -> int:
 
 
 def _spell_from_root(path: Path) -> Iterator[str]:
-    """A path as dvc.yaml has it; of a folder, the notebooks in it."""
+    """Yield a path as dvc.yaml has it; of a folder, the notebooks in it."""
     place = path.absolute()
     path = place.relative_to(Path.cwd()) if place.is_relative_to(Path.cwd()) else path
     yield from _list_notebooks(path) if path.is_dir() else [path.as_posix()]
 
 
 def _name_template() -> str:
-    """The template's version and place, as Copier wrote them down at the copy or the last update."""
+    """Name the template's version and place, as Copier wrote them down at the copy or the last update."""
     try:
         answers = Project().load(ANSWERS_FILE)
         return f"template version {answers['_commit']} of {answers['_src_path']}"
@@ -80,93 +81,93 @@ def _name_template() -> str:
         return f"{ANSWERS_FILE} does not name the template's version"
 
 
-class _Notebooks(dict):
-    """The notebooks by their paths, each read once however many stages run it."""
-
-    def __missing__(self, path: str) -> Notebook | NotebookError:
-        try:
-            self[path] = read(path)
-        except NotebookError as error:
-            self[path] = error
-        return self[path]
+@functools.cache
+def _read(path: str) -> Notebook | NotebookError:
+    """Read a notebook once, however many stages run it."""
+    try:
+        return read(path)
+    except NotebookError as error:
+        return error
 
 
-def _find_all(wanted: set[str], notebooks: _Notebooks, fix: bool, warnings: list[str]) -> Iterator[str]:
-    project, used, since = Project(), set(), record.written()
-    if "PRE_COMMIT" in os.environ:
+def _find_all(wanted: set[str], fix: bool, warnings: list[str]) -> Iterator[str]:
+    project, used, is_commit = Project(), set(), "PRE_COMMIT" in os.environ
+    if is_commit:
         yield from commit.find_stopped_experiment()
     try:
-        stages = [*project.stages()]
-        code_files = dict(call for stage in stages if (call := stage.calls("code")))
+        stages = project.stages()
+        uses = [(stage, *use) for stage in stages for use in _find_uses(stage) if not wanted or use[1] in wanted]
         for stage in stages:
-            yield from _check_lines(project, stage, wanted)
-            yield from (
-                f"{project.place(stage, key)}: stage `{stage.keys[1]}`: `{key}:` has no entry. Fix: write one, or remove the line"
-                for key, value in project.definition(stage).items()
-                if value is None and key in LISTS
-            )
-            for verb, path, output in _find_uses(project, stage):
-                if wanted and path not in wanted:
-                    continue
-                used.add(path)
-                notebook = notebooks[path]
-                if isinstance(notebook, NotebookError):
-                    yield project.gone(path) or str(notebook)
-                elif verb == "code":
-                    yield from _check_packages_dep(project, stage)
-                    yield from record.renew(stage, notebook, output, since, fix)
-                elif problems := [*notebook.problems()]:
-                    yield from problems
-                else:
-                    if verb == "papermill":
-                        yield from _check_papermill(project, stage)
-                    else:
-                        given = project.parameters(stage, notebook)
-                        yield from given.problems + given.doubts
-                    yield from notebook.drift()
-                    yield from _check_code_dep(project, stage, path, code_files.get(path))
-                    warnings += [f"{line} (a warning)" for line in notebook.unused()]
-        chosen = [
-            each for each in stages if not wanted or any(path in wanted for _, path, _ in _find_uses(project, each))
-        ]
-        yield from commit.find_missing(project, stages, chosen)
+            yield from _check_definition(project, stage, wanted)
+        since = record.written()
+        for stage, verb, path, output in uses:
+            used.add(path)
+            notebook = _read(path)
+            if isinstance(notebook, NotebookError):
+                yield project.gone(path) or str(notebook)
+            elif verb == "code":
+                yield from _check_packages_dep(project, stage)
+                yield from record.renew(stage, notebook, output, since, fix)
+            else:
+                yield from _check_notebook(project, stage, verb, notebook, warnings)
+        chosen = [*{stage.name: stage for stage, *_ in uses}.values()] if wanted else stages
+        yield from commit.find_missing(project, chosen)
         records = lock.read()
         yield from lock.retyped(project, chosen, records)
-        if "PRE_COMMIT" in os.environ:
-            yield from lock.committed_from_outside(project, chosen)
+        if is_commit:
+            yield from commit.find_deleted(project, chosen)
+            yield from results.find_committed(project, chosen)
         else:
-            yield from lock.overwritten(chosen, records)
+            yield from results.find_overwritten(chosen, records)
     except ProjectError as error:
         yield str(error)
     for path in sorted((wanted or _list_notebooks(Path("notebooks"))) - used):
         if path.endswith(".ipynb"):
-            notebook = notebooks[path]
+            notebook = _read(path)
             yield from [str(notebook)] if isinstance(notebook, NotebookError) else notebook.problems(scratch=True)
 
 
-def _find_uses(project: Project, stage: Stage) -> Iterator[tuple[str, str, str]]:
+def _find_uses(stage: Stage) -> Iterator[tuple[str, str, str]]:
     """Yield the notebooks that a stage runs or whose code it writes: how, NOTEBOOK, OUTPUT."""
     for verb in ("run", "code"):
         if call := stage.calls(verb):
             yield verb, *call
-    for call in _find_papermill(stage):
-        path, output = (project.filled(stage, word) for word in call)
+    for path, output in _find_papermill(stage.cmd):
         yield "papermill", Path(path).as_posix(), output
 
 
-def _find_papermill(stage: Stage) -> Iterator[tuple[str, str]]:
-    """Yield NOTEBOOK and OUTPUT of each `papermill NOTEBOOK OUTPUT ...` in a stage, as dvc.yaml has them."""
-    for line in "\n".join(stage.raw_cmd).replace("\\\n", " ").splitlines():
-        with contextlib.suppress(ValueError):  # quotes without an end
+def _find_papermill(cmd: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Yield NOTEBOOK and OUTPUT of each `papermill NOTEBOOK OUTPUT ...` in the command lines of a stage."""
+    for line in "\n".join(cmd).replace("\\\n", " ").splitlines():
+        try:
             words = shlex.split(line)
-            names = [Path(word.replace("\\", "/")).name for word in words]
-            at = next((at for at, name in enumerate(names) if name in ("papermill", "papermill.exe")), len(words))
-            if notebooks := [word for word in words[at:] if word.endswith(".ipynb")]:
-                yield notebooks[0], notebooks[1] if len(notebooks) > 1 else "OUTPUT"
+        except ValueError:  # quotes without an end
+            words = line.split()
+        names = [Path(word.replace("\\", "/")).name for word in words]
+        at = next((at for at, name in enumerate(names) if name in ("papermill", "papermill.exe")), len(words))
+        if notebooks := [word for word in words[at:] if word.endswith(".ipynb")]:
+            yield notebooks[0], notebooks[1] if len(notebooks) > 1 else "OUTPUT"
 
 
-def _check_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[str]:
-    """A long command that is written as in a shell, where a backslash joins its lines."""
+def _check_notebook(
+    project: Project, stage: Stage, verb: str, notebook: Notebook, warnings: list[str]
+) -> Iterator[str]:
+    """Find what is wrong between a notebook and the stage that runs it."""
+    if problems := [*notebook.problems()]:
+        yield from problems
+        return
+    if verb == "papermill":
+        yield from _check_papermill(project, stage)
+    else:
+        given = project.parameters(stage, notebook)
+        yield from given.problems + given.doubts
+    yield from notebook.drift()
+    yield from _check_code_dep(project, stage, notebook.path)
+    warnings += [f"{line} (a warning)" for line in notebook.unused()]
+
+
+def _check_definition(project: Project, stage: Stage, wanted: set[str]) -> Iterator[str]:
+    """Find lists without an entry, and a long command that is written as in a shell, where a backslash joins its lines."""
     cmd = " ".join(stage.raw_cmd)
     if (
         any(line.rstrip().endswith("\\") for line in stage.raw_cmd)
@@ -177,11 +178,15 @@ def _check_lines(project: Project, stage: Stage, wanted: set[str]) -> Iterator[s
             f"{project.place(stage, 'cmd')}: stage `{stage.keys[1]}`: DVC runs each line of `cmd: |` by itself. Fix: "
             "write `cmd: >-`, without backslashes"
         )
+    for key, value in project.definition(stage).items():
+        if value is None and key in LISTS:
+            head = f"{project.place(stage, key)}: stage `{stage.keys[1]}`"
+            yield f"{head}: `{key}:` has no entry. Fix: write one, or remove the line"
 
 
 def _check_papermill(project: Project, stage: Stage) -> Iterator[str]:
-    """A stage that calls papermill itself: DVC, the shell and Papermill each read `-p NAME ${key}` in their own way."""
-    for call in _find_papermill(stage):
+    """Find a stage that calls papermill itself: DVC, the shell and Papermill each read `-p NAME ${key}` in their own way."""
+    for call in _find_papermill(stage.raw_cmd):
         words = " ".join(f'"{word}"' if " " in word else word for word in call)
         yield (
             f"{project.place(stage, 'cmd')}: stage `{stage.keys[1]}`: calls papermill itself, so values may change on "
@@ -189,36 +194,35 @@ def _check_papermill(project: Project, stage: Stage) -> Iterator[str]:
         )
 
 
-def fix(wanted: set[str], notebooks: "_Notebooks | None" = None) -> Iterator[str]:
+def fix(wanted: set[str]) -> Iterator[str]:
     """Fix what can be fixed in one way only, in all notebooks or in those wanted; yield one line for each change.
 
     One file at a time, each read again after its change: a stop at any moment leaves every file old or new.
     """
-    notebooks = _Notebooks() if notebooks is None else notebooks
-    while change := next(_find_changes(wanted, notebooks), None):
+    _read.cache_clear()
+    while change := next(_find_changes(wanted), None):
         file, text, done = change
         files.edit(file, text)
-        notebooks.pop(file, None)
+        if file.endswith(".ipynb"):
+            _read.cache_clear()
         yield done
 
 
-def _find_changes(wanted: set[str], notebooks: _Notebooks) -> Iterator[tuple[str, str, str]]:
+def _find_changes(wanted: set[str]) -> Iterator[tuple[str, str, str]]:
     """Yield the next change: file, its new text, and the line that reports it."""
     try:
         project = Project()
-        stages = [*project.stages()]
-        code_files = dict(call for stage in stages if (call := stage.calls("code")))
-        uses = [(stage, verb, path) for stage in stages for verb, path, _ in _find_uses(project, stage)]
+        uses = [(stage, verb, path) for stage in project.stages() for verb, path, _ in _find_uses(stage)]
         for path in sorted({path for _, _, path in uses} | _list_notebooks(Path("notebooks"))):
             if not wanted or path in wanted:
-                yield from _correct_tag(path, notebooks[path])
+                yield from _correct_tag(path, _read(path))
         for stage, verb, path in uses:
-            notebook = notebooks[path] if not wanted or path in wanted else None
+            notebook = _read(path) if not wanted or path in wanted else None
             if verb == "code" and notebook and any(_check_packages_dep(project, stage)):
                 yield from _add_dep(stage, PACKAGES_FILE)
             if verb != "run" or not isinstance(notebook, Notebook) or any(notebook.problems()):
                 continue
-            code_file = code_files.get(path)
+            code_file = project.code_files.get(path)
             if code_file and not {code_file, path} & {*stage.deps} and "@" not in stage.name:
                 yield from _add_dep(stage, code_file)
             for missing in project.parameters(stage, notebook).missing:
@@ -243,7 +247,7 @@ def _add_dep(stage: Stage, path: str) -> Iterator[tuple[str, str, str]]:
 
 
 def add_key(section: tuple[str, ...], parameter: Parameter) -> tuple[str, str]:
-    """Add a parameter's key to a section: the new text of params.yaml, and the line that reports it.
+    """Add a parameter's key to a section; return the new text of params.yaml, and the line that reports it.
 
     Raises:
         yaml_edit.EditError: params.yaml has no place for it.
@@ -255,8 +259,9 @@ def add_key(section: tuple[str, ...], parameter: Parameter) -> tuple[str, str]:
     return text, f"{PARAMS_FILE}:{yaml_edit.line(text, keys)}: added `{parameter.key}: {value}`{to}"
 
 
-def _check_code_dep(project: Project, stage: Stage, path: str, code_file: str | None) -> Iterator[str]:
-    """A stage that would not rerun when its notebook's code changes."""
+def _check_code_dep(project: Project, stage: Stage, path: str) -> Iterator[str]:
+    """Find a stage that would not rerun when its notebook's code changes."""
+    code_file = project.code_files.get(path)
     if code_file in stage.deps or path in stage.deps:
         return
     head = f"{project.place(stage, 'deps')}: stage `{stage.name}` would not rerun when {path} changes. Fix: "
@@ -272,7 +277,7 @@ def _check_code_dep(project: Project, stage: Stage, path: str, code_file: str | 
 
 
 def _check_packages_dep(project: Project, stage: Stage) -> Iterator[str]:
-    """A stage that would not see an upgrade of a package that its notebook uses."""
+    """Find a stage that would not see an upgrade of a package that its notebook uses."""
     if PACKAGES_FILE not in {Path(dep).as_posix() for dep in stage.deps} and Path(PACKAGES_FILE).exists():
         yield (
             f"{project.place(stage, 'deps')}: stage `{stage.keys[1]}` would not rerun after an upgrade of packages. "

@@ -6,16 +6,17 @@ template or another Python wrote it: none of it reruns a stage, neither here nor
 
 import contextlib
 import functools
+import io
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from ruamel.yaml.error import YAMLError
+from ruamel.yaml import YAML
 
 from notebook_pipeline import files
 from notebook_pipeline.notebook import packages
 from notebook_pipeline.notebook.document import Notebook, NotebookError, read, renewed
-from notebook_pipeline.project import lock, yaml_edit
+from notebook_pipeline.project import lock
 from notebook_pipeline.project.lock import LOCK_FILE
 from notebook_pipeline.project.project import Project, ProjectError, Stage
 
@@ -33,7 +34,7 @@ def main() -> int:
 
 
 def written() -> float:
-    """When dvc.lock was written; 0 if there is none."""
+    """Return when dvc.lock was written; 0 if there is none."""
     return Path(LOCK_FILE).stat().st_mtime if Path(LOCK_FILE).exists() else 0
 
 
@@ -48,67 +49,54 @@ def renew(stage: Stage, notebook: Notebook, output: str, since: float, fix: bool
         fix: whether it is done, or only said.
     """
     try:
-        text = files.read(LOCK_FILE)
-        entry = yaml_edit.node(text, ("stages", stage.name))
-    except FileNotFoundError:
+        records = lock.read()
+    except ProjectError as error:
+        yield str(error)  # which of two records is right only a run can say
         return
-    except (YAMLError, UnicodeDecodeError):
-        yield lock.UNREADABLE  # which of two records is right only a run can say
-        return
-    deps = [(path, _find_record(entry, "deps", path)) for path in (notebook.path, *_list_locks(stage))]
-    out = _find_record(entry, "outs", output)
-    changed = [path for path, dep in deps if dep is None or _has_changed(path, dep, since)]
-    if deps[0][1] is None or out is None or not changed:
+    locks = [dep for dep in stage.deps if Path(dep).as_posix() == packages.LOCK_FILE and Path(dep).exists()]
+    deps = {path: _find_record(records.get(stage.name), "deps", path) for path in (notebook.path, *locks)}
+    out = _find_record(records.get(stage.name), "outs", output)
+    changed = [path for path, dep in deps.items() if dep is None or _has_changed(path, dep, since)]
+    if deps[notebook.path] is None or out is None or not changed:
         return
     try:
-        new = _make_text(notebook, output, out, changed)
+        new = _make_text(notebook, output, out["md5"], changed)
     except packages.LockError as error:
         yield str(error)
         return
-    if not _is_same(yaml_edit.child(out, "md5").value, new, output, everywhere=fix):
+    if not _is_same(out["md5"], new, output, everywhere=fix):
         return  # other code, or other versions: the stage is to run
     same = "whose code and packages are those of its last run"
     if not fix:
         yield f"{LOCK_FILE}: is behind {notebook.path}, {same}. Fix: pipeline check --fix"
-    elif yaml_edit.child(out, "md5").value == files.md5(new) and all(dep for _, dep in deps):
-        _replace(text, [pair for path, dep in deps for pair in _list_changes(dep, Path(path).read_bytes())])
-        yield f"{LOCK_FILE}: renewed the record of {notebook.path}, {same}"
-    elif problem := _record(stage, output, new, text):
+        return
+    if out["md5"] == files.md5(new) and all(deps.values()):
+        _write([stage.name], {path: Path(path).read_bytes() for path in deps})
+    elif problem := _record(stage, output, new, out["md5"], records):
         yield f"{LOCK_FILE}: DVC cannot record stage `{stage.name}`: {problem}. Fix: pipeline check --fix, later"
-    else:
-        yield f"{LOCK_FILE}: renewed the record of {notebook.path}, {same}"
+        return
+    yield f"{LOCK_FILE}: renewed the record of {notebook.path}, {same}"
 
 
-def _list_locks(stage: Stage) -> list[str]:
-    """uv.lock as the stage lists it; nothing if it does not."""
-    return [dep for dep in stage.deps if Path(dep).as_posix() == packages.LOCK_FILE and Path(dep).exists()]
+def _find_record(entry: dict | None, kind: str, path: str) -> dict | None:
+    """Find a file among the deps or outs of a stage in dvc.lock; None if it does not exist."""
+    listed = (entry or {}).get(kind) or []
+    return next((each for each in listed if each["path"] == path and {"md5", "size"} <= each.keys()), None)
 
 
-def _find_record(entry, kind: str, path: str):
-    """The node of a file among a stage's deps or outs in dvc.lock; None if it is not there."""
-    for node in getattr(yaml_edit.child(entry, kind), "value", []):
-        if (
-            getattr(yaml_edit.child(node, "path"), "value", None) == path
-            and yaml_edit.child(node, "md5")
-            and yaml_edit.child(node, "size")
-        ):
-            return node
-    return None
-
-
-def _has_changed(path: str, dep, since: float) -> bool:
+def _has_changed(path: str, dep: dict, since: float) -> bool:
     """Whether a file is another one than the recorded. uv.lock, which is large, is not read if it looks untouched."""
     status = Path(path).stat()
-    if status.st_size != int(yaml_edit.child(dep, "size").value):
+    if status.st_size != dep["size"]:
         return True
     if Path(path).name == packages.LOCK_FILE and status.st_mtime <= since:
         return False
-    return files.md5(Path(path).read_bytes()) != yaml_edit.child(dep, "md5").value
+    return files.md5(Path(path).read_bytes()) != dep["md5"]
 
 
-def _make_text(notebook: Notebook, output: str, out, changed: list[str]) -> str:
-    """The text that the code file is to have now."""
-    if changed == [notebook.path] and (text := _read_text(output, yaml_edit.child(out, "md5").value)):
+def _make_text(notebook: Notebook, output: str, recorded: str, changed: list[str]) -> str:
+    """Make the text that the code file is to have now."""
+    if changed == [notebook.path] and (text := _read_text(output, recorded)):
         return packages.split(text)[0] + notebook.code()  # uv.lock is as it was, so that nobody need read it
     return packages.header(notebook) + notebook.code()
 
@@ -132,7 +120,7 @@ def _is_same(recorded: str, new: str, output: str, everywhere: bool) -> bool:
 
 
 def _read_text(path: str, md5: str) -> str | None:
-    """The text of a file, if it has this hash."""
+    """Read the text of a file, if it has this hash."""
     try:
         text = files.read(path)
     except (OSError, UnicodeDecodeError):
@@ -140,20 +128,15 @@ def _read_text(path: str, md5: str) -> str | None:
     return text if files.md5(text) == md5 else None
 
 
-def _record(stage: Stage, output: str, new: str, text: str) -> str | None:
-    """Have DVC record the code file with this text, and that the stages that ran with the old one ran with the new one.
+def _record(stage: Stage, output: str, new: str, old: str, records: dict[str, dict]) -> str | None:
+    """Have DVC record the code file with a new text, and that the stages that ran with the old one ran with the new one.
 
     The latter first: if it is stopped, the next call goes on. Returns what keeps DVC from it.
     """
     from dvc.exceptions import DvcException  # heavy, and seldom needed
 
-    old = _find_record(yaml_edit.node(text, ("stages", stage.name)), "outs", output)
-    changes = []
-    for _, entry in yaml_edit.node(text, ("stages",)).value:
-        dep = _find_record(entry, "deps", output)
-        if dep and yaml_edit.child(dep, "md5").value == yaml_edit.child(old, "md5").value:
-            changes += _list_changes(dep, new.encode("utf-8", "backslashreplace"))
-    _replace(text, changes)
+    read_it = {name: _find_record(entry, "deps", output) for name, entry in records.items()}
+    _write([name for name, dep in read_it.items() if dep and dep["md5"] == old], {output: files.encode(new)})
     files.write(output, new)
     try:
         _open_repo().commit(stage.name, force=True)
@@ -164,7 +147,7 @@ def _record(stage: Stage, output: str, new: str, text: str) -> str | None:
 
 @functools.cache
 def _open_repo():
-    """The project as DVC sees it; None if it is none to DVC."""
+    """Open the project as DVC sees it; None if it is none to DVC."""
     from dvc.exceptions import NotDvcRepoError
     from dvc.repo import Repo
 
@@ -174,13 +157,17 @@ def _open_repo():
         return None
 
 
-def _list_changes(node, content: bytes) -> list[tuple]:
-    return [(yaml_edit.child(node, "md5"), files.md5(content)), (yaml_edit.child(node, "size"), str(len(content)))]
-
-
-def _replace(text: str, changes: list[tuple]) -> None:
-    if changes:
-        files.edit(LOCK_FILE, yaml_edit.replaced(text, changes))
+def _write(names: list[str], contents: dict[str, bytes]) -> None:
+    """Have dvc.lock say that the last run of these stages read files with these contents."""
+    text, stream = files.read(LOCK_FILE), io.StringIO()
+    yaml = YAML()  # as DVC edits it itself (`modify_yaml` in dvc/utils/serialize/_yaml.py): every other byte stays
+    data = yaml.load(text)
+    for name in names:
+        for dep in data["stages"][name]["deps"]:
+            if content := contents.get(dep["path"]):
+                dep |= {"md5": files.md5(content), "size": len(content)}
+    yaml.dump(data, stream)
+    files.edit(LOCK_FILE, stream.getvalue().replace("\n", "\r\n" if "\r\n" in text else "\n"))
 
 
 if __name__ == "__main__":

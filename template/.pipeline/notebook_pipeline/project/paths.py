@@ -18,18 +18,18 @@ def is_covered(path: str, declared: Collection[str]) -> bool:
 
 
 def not_covered(paths: Iterable[str], declared: Collection[str]) -> set[str]:
-    """Those that are not declared, nor a folder above them."""
+    """Return those that are not declared, nor a folder above them."""
     folders = {folder for folder in folders_above_all(paths) if is_covered(folder, declared)}
     return {path for path in paths if path not in declared and path.rpartition("/")[0] not in folders}
 
 
 def outermost(paths: set[str]) -> set[str]:
-    """Those that lie in no other."""
+    """Return those that lie in no other."""
     return {path for path in paths if not is_covered(path, paths - {path})}
 
 
 def by_folder(found: set[str], others: set[str], declared: Collection[str], whole: bool) -> list[str]:
-    """Paths, with a folder in the place of its files.
+    """Put a folder in the place of its files.
 
     Args:
         found: what is to be named.
@@ -53,19 +53,19 @@ def by_folder(found: set[str], others: set[str], declared: Collection[str], whol
 
 
 def folders_above_all(paths: Iterable[str]) -> set[str]:
-    """All folders around some paths."""
+    """Return all folders around some paths."""
     parents = {path.rpartition("/")[0] for path in paths} - {""}
     return parents | {folder for path in parents for folder in upwards(path)[1:]}
 
 
 def upwards(path: str) -> list[str]:
-    """A path and the folders above it: `a/b/c`, `a/b`, `a`."""
+    """Return a path and the folders above it: `a/b/c`, `a/b`, `a`."""
     parts = path.split("/")
     return ["/".join(parts[:end]) for end in range(len(parts), 0, -1)]
 
 
 def from_here(folder: Path, paths: Iterable[str]) -> Iterator[str]:
-    """Paths in a folder as seen from the current one; URLs and the project itself have no such place."""
+    """Yield paths in a folder as seen from the current one; URLs and the project itself have no such place."""
     for path in paths:
         # `.` is the project, which is always there.
         if "://" not in path and (place := _relative(os.path.join(folder, path))) not in (".", None):

@@ -14,6 +14,22 @@ from notebook_pipeline.project.data_file import PARAMS_FILE, PIPELINE_FILE, Proj
 
 _INTERPOLATION = re.compile(r"(?<!\\)\$\{([^{}]*)\}")
 """A `${...}`, its expression as the group."""
+# What DVC takes for a key of a stage (`STAGE_DEFINITION` in dvc/schema.py), and how messages say it.
+_KINDS = {
+    "cmd": str | list, "matrix": dict, "wdir": str, "desc": str, "meta": object, "frozen": bool, "always_changed": bool,
+    "vars": list, "deps": list, "params": list, "outs": list, "metrics": list, "plots": list,
+}  # fmt: skip
+_A_LIST = "a list, one `- name` a line"
+_SAID = {
+    str: "text",
+    bool: "true or false",
+    dict: "a mapping of `name: value`",
+    str | list: "a command, or a list of them",
+}
+LISTS = [key for key, kind in _KINDS.items() if kind is list]
+# What may stand below a name that is an entry of them.
+_OPTIONS = {"vars": object, "params": list | None, **dict.fromkeys(("outs", "metrics", "plots"), dict | list)}
+_MANY_STAGES = 100_000
 
 
 @dataclass(frozen=True)
@@ -33,15 +49,14 @@ class Stage:
     """Those of them that are metrics or plots."""
     persistent: tuple[str, ...] = ()
     """Those of them that DVC leaves in place before a run: `persist: true`."""
+    wdir: str = "."
     keys: tuple[str, ...] = ()
     """Where in dvc.yaml its definition is."""
     raw_cmd: tuple[str, ...] = ()
     """The command lines with their `${...}`."""
-    variables: dict = field(default_factory=dict, repr=False)
-    """What a `${...}` of it may name."""
 
     def calls(self, verb: str) -> tuple[str, str] | None:
-        """NOTEBOOK and OUTPUT of this stage's `pipeline VERB NOTEBOOK OUTPUT`; None if it has none."""
+        """Return NOTEBOOK and OUTPUT of this stage's `pipeline VERB NOTEBOOK OUTPUT`; None if it has none."""
         for line in self.cmd:
             if verb not in line:
                 continue
@@ -56,67 +71,148 @@ class Stage:
         return None
 
 
-def expand(name: str, definition: dict, context: dict) -> Iterator[tuple[str, dict, dict]]:
-    """Name, body and variables of each stage that a definition stands for (dvc/parsing/__init__.py)."""
-    where = f"{PIPELINE_FILE}: stage `{name}`"
+def describe(name: object) -> str:
+    """Return how messages begin that are about a stage."""
+    return f"{PIPELINE_FILE}: stage `{name}`"
+
+
+def require(value: object, kind: type, where: str, said: str = "") -> list | dict:
+    """Return a value if it is what DVC takes there, as a list or a mapping.
+
+    Raises:
+        ProjectError: it is not.
+    """
+    if not isinstance(value, kind):
+        raise ProjectError(f"{where}: must be {said or _SAID.get(kind, _A_LIST)}")
+    return value
+
+
+def require_stage(name: object, definition: object) -> None:
+    """Refuse what DVC does not take as a stage; what an option of an entry says is left to DVC.
+
+    Raises:
+        ProjectError: it is no stage.
+    """
+    where = describe(name)
+    if not isinstance(name, str) or not name:
+        raise ProjectError(f"{where}: its name is not text. Fix: write it in quotes")
+    body = require(definition, dict, where)
+    if {"foreach", "do"} & body.keys():
+        require(body.get("foreach"), str | list | dict, f"{where}: foreach")
+        body = require(body.get("do"), dict, f"{where}: do")
+    if body.get("cmd") is None:
+        raise ProjectError(f"{where}: has no command. Fix: write one behind `cmd:`")
+    for key, value in body.items():
+        if key not in _KINDS:
+            raise ProjectError(f"{where}: DVC knows no key `{key}`. Fix: remove it, or correct its name")
+        if value is not None or key not in LISTS:  # `check` reports an empty list
+            require(value, _KINDS[key], f"{where}: {key}")
+        for entry in (value or []) if key in LISTS else ():
+            if not isinstance(entry, str if key == "deps" else str | dict):
+                shown = json.dumps(entry, default=str)
+                raise ProjectError(f"{where}: {key}: {shown} cannot stand here. Fix: write a name as text")
+            for options in entry.values() if isinstance(entry, dict) else ():
+                require(options, _OPTIONS[key], f"{where}: {key}")
+    for axis, values in (body.get("matrix") or {}).items():
+        require(values, str | list, f"{where}: matrix: `{axis}`", _A_LIST)
+
+
+def expand(name: str, definition: dict, variables: dict) -> Iterator[tuple[str, dict, dict]]:
+    """Yield name, body and variables of each stage that a definition stands for (dvc/parsing/__init__.py)."""
+    where = describe(name)
     if "foreach" in definition:
-        items = fill(definition["foreach"] or [], context, where)
-        body = require_mapping(definition.get("do") or {}, f"{where}: do")
+        body, items = definition["do"], fill(definition["foreach"], variables, where)
         if isinstance(items, dict):
             pairs = [(to_text(key), {"key": to_text(key), "item": item}) for key, item in items.items()]
         else:
-            require_list(items, f"{where}: foreach")
+            require(items, list, f"{where}: foreach")
             is_nested = any(isinstance(item, dict | list) for item in items)
-            labels = map(str, range(len(items))) if is_nested else _labels(definition["foreach"], items)
+            labels = map(str, range(len(items))) if is_nested else _label(definition["foreach"], items)
             pairs = [(label, {"item": item}) for label, item in zip(labels, items, strict=True)]
     elif "matrix" in definition:
-        raw = require_mapping(definition["matrix"], f"{where}: matrix")
-        axes = {axis: fill(values, context, where) for axis, values in raw.items()}
-        for axis, values in axes.items():
-            # Of a section of params.yaml, DVC takes the keys.
-            require_list([*values] if isinstance(values, dict) else values, f"{where}: matrix: `{axis}`")
-        body, pairs = definition, []
-        labelled = [
-            [
-                (f"{axis}{index}" if isinstance(value, dict | list) else label, value)
-                for index, (label, value) in enumerate(zip(_labels(raw[axis], values), values, strict=True))
-            ]
-            for axis, values in axes.items()
-        ]
-        if (count := math.prod(map(len, labelled))) > MANY_STAGES:
-            raise ProjectError(f"{where}: matrix: means {count} stages, too many for DVC. Fix: use fewer values")
-        for combination in itertools.product(*labelled):
-            key = "-".join(label for label, _ in combination)
-            pairs.append((key, {"key": key, "item": dict(zip(axes, (value for _, value in combination), strict=True))}))
+        body, pairs = definition, _combine(definition["matrix"], variables, f"{where}: matrix")
     else:
-        yield name, definition, context
+        yield name, definition, variables
         return
     # Of two items of one name, DVC takes the last.
-    for key, variables in dict(pairs).items():
-        yield f"{name}@{key}", body, {**context, **variables}
+    for key, own in dict(pairs).items():
+        yield f"{name}@{key}", body, variables | own
 
 
-def _labels(raw: object, items: list | dict) -> Iterator[str]:
-    """What DVC calls the items of a list: `true` is `x@true` in the list itself, and `x@True` through a `${...}`."""
-    for written, item in zip(raw if isinstance(raw, list) else [raw] * len(items), items, strict=True):
-        yield str(item) if isinstance(written, str) else to_text(item)
+def _combine(matrix: dict, variables: dict, where: str) -> Iterator[tuple[str, dict]]:
+    """Yield label and variables of each combination of a matrix."""
+    axes = []
+    for axis, raw in matrix.items():
+        values = fill(raw, variables, where)
+        # Of a section of params.yaml, DVC takes the keys.
+        values = [*values] if isinstance(values, dict) else require(values, list, f"{where}: `{axis}`")
+        axes.append([*zip(_label(raw, values, axis), values, strict=True)])
+    if (count := math.prod(map(len, axes))) > _MANY_STAGES:
+        raise ProjectError(f"{where}: means {count} stages, too many for DVC. Fix: use fewer values")
+    for combination in itertools.product(*axes):
+        key = "-".join(label for label, _ in combination)
+        yield key, {"key": key, "item": dict(zip(matrix, (value for _, value in combination), strict=True))}
 
 
-def fill(value: object, context: dict, where: str) -> object:
-    """A value of dvc.yaml with each `${...}` replaced (dvc/parsing/interpolate.py)."""
+def _label(raw: object, items: list, axis: str = "") -> Iterator[str]:
+    """Yield what DVC calls the items of a list: `true` is `x@true` in the list itself, and `x@True` through a `${...}`."""
+    for index, item in enumerate(items):
+        is_filled = not isinstance(raw, list) or isinstance(raw[index], str)
+        yield f"{axis}{index}" if isinstance(item, dict | list) else str(item) if is_filled else to_text(item)
+
+
+def fill_stage(name: str, keys: tuple[str, ...], body: dict, variables: dict, wdir: str) -> Stage:
+    """Make a stage of its definition.
+
+    Raises:
+        ProjectError: a variable is not defined.
+    """
+    filled = {key: fill(body.get(key) or [], variables, describe(name)) for key in ("cmd", *LISTS) if key != "vars"}
+    # A path, or a mapping of one to its options.
+    outs = [
+        (kind, str(path), options)
+        for kind in ("outs", "metrics", "plots")
+        for entry in filled[kind]
+        for path, options in (entry.items() if isinstance(entry, dict) else [(entry, None)])
+    ]
+    return Stage(
+        name=name,
+        cmd=_split_lines(filled["cmd"]),
+        params=filled["params"],
+        deps=tuple(map(str, filled["deps"])),
+        outs=tuple(path for _, path, _ in outs),
+        shown=tuple(path for kind, path, _ in outs if kind != "outs"),
+        persistent=tuple(path for _, path, options in outs if isinstance(options, dict) and options.get("persist")),
+        wdir=wdir,
+        keys=keys,
+        raw_cmd=_split_lines(body["cmd"]),
+    )
+
+
+def _split_lines(cmd: object) -> tuple[str, ...]:
+    return tuple(map(str, cmd) if isinstance(cmd, list) else str(cmd).splitlines())
+
+
+def fill(value: object, variables: dict, where: str) -> object:
+    """Replace each `${...}` in a value of dvc.yaml (dvc/parsing/interpolate.py).
+
+    Raises:
+        ProjectError: one of them is not defined.
+    """
     if isinstance(value, dict):
-        return {fill(key, context, where): fill(inner, context, where) for key, inner in value.items()}
+        return {fill(key, variables, where): fill(inner, variables, where) for key, inner in value.items()}
     if isinstance(value, list):
-        return [fill(inner, context, where) for inner in value]
+        return [fill(inner, variables, where) for inner in value]
     if not isinstance(value, str) or "${" not in value:
         return value
     if whole := _INTERPOLATION.fullmatch(value):
-        return _look_up(whole[1], context, where)
-    return _INTERPOLATION.sub(lambda match: to_text(_look_up(match[1], context, where)), value).replace("\\${", "${")
+        return _look_up(whole[1], variables, where)
+    text = _INTERPOLATION.sub(lambda match: to_text(_look_up(match[1], variables, where)), value)
+    return text.replace("\\${", "${")
 
 
-def _look_up(expression: str, context: dict, where: str) -> object:
-    value = context
+def _look_up(expression: str, variables: dict, where: str) -> object:
+    value = variables
     for name in re.findall(r"[^.\[\]]+", expression.strip()):
         try:
             value = value[int(name)] if isinstance(value, list) else value_at(value, (name,))
@@ -126,14 +222,14 @@ def _look_up(expression: str, context: dict, where: str) -> object:
 
 
 def _keep_names(value: object) -> object:
-    """A variable as DVC sees it: of a mapping, only the keys that are strings."""
+    """Return a variable as DVC sees it: of a mapping, only the keys that are strings."""
     if isinstance(value, dict):
         return {key: _keep_names(inner) for key, inner in value.items() if isinstance(key, str)}
     return [_keep_names(inner) for inner in value] if isinstance(value, list) else value
 
 
 def merge(variables: dict, more: dict) -> dict:
-    """Both, and of a section that both have the keys of both. (A value of both is an error that DVC itself reports.)"""
+    """Add variables; a section that both have gets the keys of both. (DVC itself reports a value that both have.)"""
     common = {
         name: merge(variables[name], value)
         for name, value in more.items()
@@ -143,81 +239,12 @@ def merge(variables: dict, more: dict) -> dict:
 
 
 def to_text(value: object) -> str:
+    """Write a value as DVC does in a text."""
     return str(value).lower() if isinstance(value, bool) else str(value)
 
 
-# What DVC takes for a key of a stage, and for each entry if that is a list (`STAGE_DEFINITION` in dvc/schema.py).
-_KINDS = {
-    "cmd": (str, list), "matrix": dict, "wdir": str, "desc": str, "meta": object, "frozen": bool, "always_changed": bool,
-    "vars": list, "deps": list, "params": list, "outs": list, "metrics": list, "plots": list,
-}  # fmt: skip
-_ENTRIES = {
-    "vars": (str, dict),
-    "deps": str,
-    "params": (str, dict),
-    **dict.fromkeys(("outs", "metrics", "plots"), (str, dict)),
-}
-LISTS = [key for key, kind in _KINDS.items() if kind is list]
-_SAID = {str: "text", list: "a list, one `- name` a line", bool: "true or false", dict: "a mapping of `name: value`"}
-MANY_STAGES = 100_000
-
-
-def refuse_other_kinds(where: str, name: object, definition: object) -> None:
-    """Refuse what DVC does not take in a stage; values of options are left to DVC."""
-    if not isinstance(name, str) or not name:
-        raise ProjectError(f"{where}: its name is not text. Fix: write it in quotes")
-    body = require_mapping(definition, where)
-    if {"foreach", "do"} & body.keys():
-        if not isinstance(body.get("foreach"), str | list | dict):
-            raise ProjectError(f"{where}: foreach: must be a list, one `- name` a line")
-        body = require_mapping(body.get("do"), f"{where}: do")
-    if body.get("cmd") is None:
-        raise ProjectError(f"{where}: has no command. Fix: write one behind `cmd:`")
-    for key, value in body.items():
-        kinds = _KINDS.get(key)
-        if kinds is None:
-            raise ProjectError(f"{where}: DVC knows no key `{key}`. Fix: remove it, or correct its name")
-        if value is None and kinds is list:
-            continue  # `check` fills it, or reports it
-        if not isinstance(value, kinds) and key != "cmd":
-            raise ProjectError(f"{where}: {key}: must be {_SAID[kinds]}")
-        for entry in value if key in _ENTRIES else ():
-            options = entry.values() if isinstance(entry, dict) and key in ("outs", "metrics", "plots") else ()
-            if (
-                not entry
-                or not isinstance(entry, _ENTRIES[key])
-                or not all(isinstance(each, dict | list) for each in options)
-            ):
-                raise ProjectError(
-                    f"{where}: {key}: {json.dumps(entry, default=str)} cannot stand here. Fix: write a name as text"
-                )
-    for axis, values in (body.get("matrix") or {}).items():
-        if not isinstance(values, str | list):
-            raise ProjectError(f"{where}: matrix: `{axis}`: must be a list, one `- name` a line")
-
-
-def require_list(value: object, what: str) -> None:
-    """Refuse what is not a list, and a `{file: keys}` of it whose keys are not one: a string would be taken letter by letter."""
-    entries = value if isinstance(value, list) else [None]
-    keys = [keys for entry in entries if isinstance(entry, dict) for keys in entry.values()]
-    if not isinstance(value, list) or (
-        what.endswith("params") and not all(isinstance(each, list | None) for each in keys)
-    ):
-        raise ProjectError(f"{what}: must be a list, one `- name` a line")
-
-
-def split_lines(cmd: str | list) -> tuple[str, ...]:
-    return tuple(cmd.splitlines() if isinstance(cmd, str) else map(str, cmd))
-
-
-def require_mapping(value: object, what: str) -> dict:
-    if not isinstance(value, dict):
-        raise ProjectError(f"{what}: must be a mapping of `name: value`")
-    return value
-
-
 def command(verb: str, *paths: str) -> str:
-    """The command line of a stage, which sh and Windows' cmd read alike.
+    """Make the command line of a stage, which sh and Windows' cmd read alike.
 
     Raises:
         ProjectError: one of the paths cannot be said in both.
@@ -226,7 +253,7 @@ def command(verb: str, *paths: str) -> str:
 
 
 def quoted(path: str) -> str:
-    """A path as one word of a command line, for sh and for Windows' cmd: in double quotes if it needs them.
+    """Make one word of a path for sh and for Windows' cmd: in double quotes if it needs them.
 
     Raises:
         ProjectError: it cannot be said in both.
@@ -238,5 +265,5 @@ def quoted(path: str) -> str:
 
 
 def literal(path: str) -> str:
-    """A path for dvc.yaml, in which DVC takes `${x}` for a variable."""
+    """Write a path for dvc.yaml, in which DVC takes `${x}` for a variable."""
     return path.replace("${", "\\${")

@@ -41,9 +41,9 @@ class ReportError(Exception):
 
 
 def main(argv: list[str]) -> int:
-    """Writes `report.md`, `plots.md` with its pictures, and `report.html`, which has all of them, into `FOLDER`.
+    """Write `report.md`, `plots.md` with its pictures, and `report.html`, which has all of them, into `FOLDER`.
 
-    What stands in `notes.md` there is put first. Returns the exit code: 1 where there is nothing to compare with.
+    What stands in `notes.md` there is put first. Returns the exit code: 1 if there is nothing to compare with.
     """
     parser = argparse.ArgumentParser(prog="pipeline report", description=__doc__.partition(": ")[2])
     parser.add_argument("target", metavar="TARGET", help="the branch to compare with, as in origin/main")
@@ -57,32 +57,34 @@ def main(argv: list[str]) -> int:
         FOLDER.mkdir(exist_ok=True)
         notes = FOLDER / "notes.md"
         report = [
-            f"## Compared with {_plain(label)}",
+            f"## Compared with {_escape(label)}",
             *([notes.read_text(encoding="utf-8").strip().replace("\n", "\n\n")] if notes.exists() else []),
             "### Parameters",
-            _table("params", base, label) or "No parameter differs.",
+            _make_table("params", base, label) or "No parameter differs.",
             "### Metrics",
-            _table("metrics", base, label) or "No metric differs.",
+            _make_table("metrics", base, label) or "No metric differs.",
         ]
         _repeat_relative_remote()
         found = _dvc("plots", "diff", "--json", base).replace(json.dumps(base), json.dumps(label))
         pictures = set()
-        plots = [*_plots(json.loads(found or "{}"), pictures)]
+        plots = [*_list_plots(json.loads(found or "{}"), pictures)]
     except ReportError as error:
         print(f"report: {error}", file=sys.stderr)
         return 1
     plots = ["### Plots", *plots] if plots else []
     _write("report.md", report)
     _write("plots.md", plots)
-    (FOLDER / "report.html").write_text(_page(f"Compared with {label}", [*report, *plots], pictures), encoding="utf-8")
+    (FOLDER / "report.html").write_text(
+        _make_page(f"Compared with {label}", [*report, *plots], pictures), encoding="utf-8"
+    )
     return 0
 
 
 def _repeat_relative_remote() -> None:
-    """Repeats a relative path of the default remote in `.dvc/config.local`, where that has none.
+    """Repeat a relative path of the default remote in `.dvc/config.local`, if that has none.
 
-    Where it compares with another revision, DVC reads `.dvc/config` from there, and takes a relative path in it from `/`.
-    (Not for `setup` to do: where the team moves its folder, a person's checkout would silently keep the old one.)
+    When it compares with another revision, DVC reads `.dvc/config` from there, and takes a relative path in it from `/`.
+    (Not for `setup` to do: if the team moves its folder, a person's checkout would silently keep the old one.)
     """
     from dvc.config_schema import RelPath
     from dvc.repo import Repo
@@ -100,34 +102,34 @@ def _repeat_relative_remote() -> None:
                 local["remote"].setdefault(name, {})["url"] = path
 
 
-def _table(what: str, base: str, label: str) -> str:
-    """What differs, as Markdown; empty where nothing does: DVC then writes the heads of the columns alone."""
+def _make_table(what: str, base: str, label: str) -> str:
+    """Return what differs, as Markdown; empty if nothing does: DVC then writes the heads of the columns alone."""
     table = _dvc(what, "diff", "--md", base).strip()
-    return _plain(table.replace(base, label)) if len(table.splitlines()) > 2 else ""
+    return _escape(table.replace(base, label)) if len(table.splitlines()) > 2 else ""
 
 
-def _plain(text: str) -> str:
-    """A text in Markdown that shows it as it is: a name or a value may be a picture's or a link's."""
+def _escape(text: str) -> str:
+    """Escape a text for Markdown: a name or a value may be a picture's or a link's."""
     return re.sub(r"[\\`*\[\]<&~]", r"\\\g<0>", text)
 
 
-def _code(text: str) -> str:
-    """The same, in the letters of code."""
+def _quote(text: str) -> str:
+    """Write a text in the letters of code."""
     return f"`{' '.join(text.split()).replace('`', chr(39))}`"
 
 
-def _plots(found: dict, written: set[str]) -> Iterator[str]:
-    """The plots as Markdown; the pictures are written beside it, and their names added to those `written`."""
+def _list_plots(found: dict, written: set[str]) -> Iterator[str]:
+    """Yield the plots as Markdown; the pictures are written beside it, and their names added to those `written`."""
     number = 0
     for name, versions in found.get("data", {}).items():
-        pictures, shown = {}, _plain(" ".join(name.split()))
+        pictures, shown = {}, _escape(" ".join(name.split()))
         # A link may lead to any file of this machine.
         if not Path(name).resolve().is_relative_to(Path.cwd().resolve()):
-            yield f"Not drawn: {_code(name)} leads out of the project"
+            yield f"Not drawn: {_quote(name)} leads out of the project"
             continue
         for version in versions:
             number += 1
-            revision = _plain(" and ".join(version["revisions"]))
+            revision = _escape(" and ".join(version["revisions"]))
             if version["type"] == "image":
                 suffix = Path(version["url"]).suffix
                 path = FOLDER / f"plot{number}{suffix if suffix.isascii() and suffix[1:].isalnum() else ''}"
@@ -137,7 +139,7 @@ def _plots(found: dict, written: set[str]) -> Iterator[str]:
                 try:
                     path.write_bytes(_draw(version["content"]))
                 except ValueError as error:
-                    yield f"{_code(name)} cannot be drawn: {_plain(' '.join(str(error).split())[:200])}"
+                    yield f"{_quote(name)} cannot be drawn: {_escape(' '.join(str(error).split())[:200])}"
                     continue
             written.add(path.name)
             pictures[revision] = f"![{shown} of {revision}]({path.name})"
@@ -156,11 +158,11 @@ def _plots(found: dict, written: set[str]) -> Iterator[str]:
         missing.setdefault((what, error["type"], error["msg"]), []).append(error["rev"])
     for (what, kind, message), revisions in missing.items():
         why = "not in git, and not in a DVC remote" if kind == "FileNotFoundError" else " ".join(message.split())
-        yield f"Not drawn: {_code(what)} of {_plain(' and '.join(dict.fromkeys(revisions)))}: {_plain(why)}"
+        yield f"Not drawn: {_quote(what)} of {_escape(' and '.join(dict.fromkeys(revisions)))}: {_escape(why)}"
 
 
 def _draw(spec: dict) -> bytes:
-    """A Vega-Lite plot as PNG.
+    """Draw a Vega-Lite plot as PNG.
 
     Raises:
         ValueError: it is no such plot.
@@ -170,7 +172,9 @@ def _draw(spec: dict) -> bytes:
         import vl_convert  # 30 MB that the project's environment has no other use for
     except ModuleNotFoundError:
         command = "uv run --group report pipeline report TARGET"
-        raise ReportError(f"there is nothing here that draws plots: {command} {' '.join(sys.argv[1:])}") from None
+        raise ReportError(
+            f"report: nothing is installed that draws plots. Fix: {command} {' '.join(sys.argv[1:])}"
+        ) from None
     if _shows_pictures(spec):
         raise ValueError("its template shows pictures of other places")
     return vl_convert.vegalite_to_png(spec, scale=2, allowed_base_urls=[])
@@ -186,8 +190,8 @@ def _shows_pictures(spec: object) -> bool:
     return False
 
 
-def _page(title: str, blocks: list[str], pictures: set[str]) -> str:
-    """Markdown as one HTML page that has its pictures in it: it can be sent, kept and opened from anywhere.
+def _make_page(title: str, blocks: list[str], pictures: set[str]) -> str:
+    """Make one HTML page of Markdown that has its pictures in it: it can be sent, kept and opened from anywhere.
 
     Args:
         pictures: the names in `FOLDER` of those that were written there; any other stays the text that it is.
@@ -198,7 +202,7 @@ def _page(title: str, blocks: list[str], pictures: set[str]) -> str:
         token = tokens[index]
         name, text = token.attrs["src"], html.escape(token.content)
         return (
-            f'<img src="{_data(name)}" alt="{text}">'
+            f'<img src="{_embed(name)}" alt="{text}">'
             if name in pictures
             else html.escape(f"![{token.content}]({name})")
         )
@@ -208,7 +212,7 @@ def _page(title: str, blocks: list[str], pictures: set[str]) -> str:
     return _PAGE.format(title=html.escape(title), body=markdown.render("\n\n".join(blocks)))
 
 
-def _data(name: str) -> str:
+def _embed(name: str) -> str:
     kind = mimetypes.guess_type(name)[0] or "application/octet-stream"
     return f"data:{kind};base64,{base64.b64encode((FOLDER / name).read_bytes()).decode()}"
 
@@ -218,7 +222,7 @@ def _write(name: str, blocks: list[str]) -> None:
 
 
 def _dvc(*arguments: str) -> str:
-    """What a command of DVC prints; its messages go to the screen.
+    """Return what a command of DVC prints; its messages go to the screen.
 
     Raises:
         ReportError: it failed.

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from notebook_pipeline.setup.command import AGAIN, heed_one_interrupt
+from notebook_pipeline.setup.command import AGAIN, StepFailed, take_one_interrupt
 
 _KEYS = f"where README.md says (`Share the results`), then {AGAIN}"
 
@@ -20,37 +20,37 @@ _KEYS = f"where README.md says (`Share the results`), then {AGAIN}"
 _CAUSES = [
     (
         r"_NoFolder: (.*)",
-        "is a folder that is not there: connect its drive, or say where it is here: "
-        rf"uv run dvc remote modify --local \1 url PATH; then {AGAIN}",
+        "is a folder that does not exist. Fix: connect its drive, or set its path here: "
+        rf"uv run dvc remote modify --local \1 url PATH, then {AGAIN}",
     ),
-    (r"requires 'dvc-(\w+)'", rf'needs a package: uv add --group dev "dvc[\1]"; then {AGAIN}'),
-    (r"_NoKeyFile: (.*)", rf"is to be read with \1, which is not there: put it there, or name another {_KEYS}"),
+    (r"requires 'dvc-(\w+)'", rf'needs a package. Fix: uv add --group dev "dvc[\1]", then {AGAIN}'),
+    (r"_NoKeyFile: (.*)", rf"is read with \1, which does not exist. Fix: put it there, or name another {_KEYS}"),
     (
         r"Passphrase must be specified",
-        f"has a key with a passphrase: uv run dvc remote modify --local NAME ask_passphrase true; then {AGAIN}",
+        f"has a key with a passphrase. Fix: uv run dvc remote modify --local NAME ask_passphrase true, then {AGAIN}",
     ),
     (
         r"NoCredential|PartialCredential|Default\w*Credential|ProfileNotFound|either account_name or connection_string",
-        f"needs a key, and finds none: put yours {_KEYS}",
+        f"needs a key, and finds none. Fix: put yours {_KEYS}",
     ),
     (
         r"\b40[13]\b|Forbidden|Unauthorized|AccessDenied|ExpiredToken|Bad Request|InvalidAccessKeyId|Signature|"
         r"Permission ?[Dd]enied|PermissionError|Authentication|AuthorizationFail|Connection string is",
-        f"refuses access: put a key that it takes {_KEYS}",
+        f"refuses access. Fix: put a key that it takes {_KEYS}",
     ),
     (
         r"gaierror|Name or service|ConnectionRefused|EndpointConnection|TimeoutError|Timeout\b|[Tt]imed? ?out|"
         r"Cannot connect|Connect call failed|ServiceRequestError|Connection ?[Ll]ost|ConnectionReset|ConnectionError|"
         r"ServerDisconnected|unreachable|No route",
-        f"cannot be reached: check the network and the address, then {AGAIN}",
+        f"cannot be reached. Fix: check the network and the address, then {AGAIN}",
     ),
     (
         r"\b5\d\d, message|InternalError|Service ?Unavailable",
-        f"has a trouble of its own; some time later: {AGAIN}",
+        f"has a problem of its own. Fix: some time later, {AGAIN}",
     ),
     (
         r"NoSuchBucket|bucket does not exist|FileNotFoundError: b/[^/\n]+/o$|Container\w*NotFound|No such container",
-        "has no such bucket or container: check its address in .dvc/config",
+        "has no such bucket or container. Fix: check its address in .dvc/config",
     ),
 ]  # fmt: skip
 
@@ -59,25 +59,22 @@ SECONDS_TO_ANSWER = 60
 
 
 class _NoFolder(OSError):
-    """A remote in a folder, a drive of the network perhaps, that is not there."""
+    """A remote in a folder, a drive of the network perhaps, that does not exist."""
 
 
 class _NoKeyFile(OSError):
-    """The file with a person's key, which DVC's configuration names, is not there."""
-
-
-class Unfetched(Exception):
-    """Something is still missing; one line that says why and what to do."""
+    """The file with a person's key, which DVC's configuration names, does not exist."""
 
 
 def main() -> int:
-    """Fetches what is missing and prints one line that says what came of it; returns 1 where something still is."""
-    heed_one_interrupt()
+    """Fetch what is missing and print one line that says what came of it; return 1 if something still is."""
+    take_one_interrupt()
+    sys.stdout.reconfigure(encoding="utf-8")  # as setup reads it
     # What DVC tells beside its exceptions is for developers.
     logging.disable(logging.CRITICAL)
     try:
         print(_fetch())
-    except Unfetched as error:
+    except StepFailed as error:
         print(error)
         return 1
     except KeyboardInterrupt:
@@ -86,10 +83,10 @@ def main() -> int:
 
 
 def _fetch() -> str:
-    """Says what came of it.
+    """Fetch what is missing; return what came of it.
 
     Raises:
-        Unfetched: something is still missing.
+        StepFailed: something is still missing.
     """
     from dvc.exceptions import CheckoutError
     from dvc.repo import Repo
@@ -99,39 +96,39 @@ def _fetch() -> str:
         with Repo() as repo:
             name = repo.config["core"].get("remote")
             if name:
-                remote = f"the remote `{name}` ({_without_secrets(repo.config['remote'][name]['url'])})"
-            missing, uncached = _lacking(repo)
+                remote = f"the remote `{name}` ({_hide_password(repo.config['remote'][name]['url'])})"
+            missing, uncached = _find_missing(repo)
             if missing:
                 # What an interrupted pull has left in the cache needs no network.
-                repo.checkout(targets=_names(missing), allow_missing=True)
+                repo.checkout(targets=[*map(str, missing)], allow_missing=True)
                 # A folder may now be here, and the list of its files, which the cache needs, not yet.
-                missing, uncached = _lacking(repo)
+                missing, uncached = _find_missing(repo)
             if not missing and not (uncached and name):
                 return "data and results are here"
             if not name:
-                return _without_remote(repo, missing)
+                return _describe_no_remote(repo, missing)
             lacking = [*uncached, *missing]
-            _look_at(repo, lacking[0])
-            repo.fetch(targets=_names(lacking))
+            _try_to_read(repo, lacking[0])
+            repo.fetch(targets=[*map(str, lacking)])
             if missing:
-                repo.checkout(targets=_names(missing))
+                repo.checkout(targets=[*map(str, missing)])
             return f"fetched data and results from {remote}"
     except CheckoutError as error:
         files = ", ".join(error.target_infos[:3]) + (", ..." if len(error.target_infos) > 3 else "")
         them = "it" if len(error.target_infos) == 1 else "them"
-        raise Unfetched(
-            f"{remote} lacks {files}: in the checkout that has {them}: uv run dvc push; then here: {AGAIN}"
+        raise StepFailed(
+            f"{remote} lacks {files}. Fix: in the checkout that has {them}, uv run dvc push; then here, {AGAIN}"
         ) from None
-    except Unfetched:
+    except StepFailed:
         raise
     except Exception as error:  # of DVC's and of each store's own kinds
-        raise Unfetched(_explained(remote, error)) from None
+        raise StepFailed(_explain(remote, error)) from None
 
 
-def _lacking(repo) -> tuple[list, list]:
-    """The outs, as DVC has them, of which a part at least is not in the checkout, and not in the cache; inputs first."""
+def _find_missing(repo) -> tuple[list, list]:
+    """Find the outs, as DVC has them, of which a part at least is not in the checkout, and not in the cache; inputs first."""
     status = repo.data_status(granular=True)
-    outs = sorted((out for out in repo.index.outs if out.use_cache), key=lambda out: not _is_input(out))
+    outs = sorted((out for out in repo.index.outs if out.use_cache), key=lambda out: not out.stage.is_data_source)
 
     def those(paths: list[str]) -> list:
         return [out for out in outs if any(Path(path).is_relative_to(str(out)) for path in paths)]
@@ -139,33 +136,25 @@ def _lacking(repo) -> tuple[list, list]:
     return those(status.get("uncommitted", {}).get("deleted", [])), those(status.get("not_in_cache", []))
 
 
-def _names(outs: list) -> list[str]:
-    return [str(out) for out in outs]
-
-
-def _is_input(out) -> bool:
-    """Whether a person gave it to DVC (`dvc add`); what a stage makes can be made again."""
-    return out.stage.is_data_source
-
-
-def _without_remote(repo, missing: list) -> str:
-    inputs = [str(out) for out in missing if _is_input(out)]
+def _describe_no_remote(repo, missing: list) -> str:
+    # What a stage makes can be made again.
+    inputs = [str(out) for out in missing if out.stage.is_data_source]
     if not inputs:
         return "the inputs are here; results are made here, for no DVC remote has them"
     if repo.config["remote"]:
         first = next(iter(repo.config["remote"]))
-        raise Unfetched(
-            f"{inputs[0]} is not here, and no remote is the default: uv run dvc remote default {first}; then {AGAIN}"
+        raise StepFailed(
+            f"{inputs[0]} is not here, and no remote is the default. Fix: uv run dvc remote default {first}, then {AGAIN}"
         )
-    raise Unfetched(
-        f"{inputs[0]} is not here, and no DVC remote says where it is: ask who has it to type in their copy: "
+    raise StepFailed(
+        f"{inputs[0]} is not here, and no DVC remote says where it is. Fix: ask who has it to type in their copy: "
         'uv run dvc remote add --default storage URL, git commit --all --message "A place for data", git push '
-        f"(README.md, `Share the results`); then here: git pull, {AGAIN}"
+        f"(README.md, `Share the results`); then here, git pull, {AGAIN}"
     )
 
 
-def _look_at(repo, out) -> None:
-    """Reads a byte of it at the remote: DVC takes what goes wrong at some stores for "not there", file by file.
+def _try_to_read(repo, out) -> None:
+    """Read a byte of it at the remote: DVC takes what goes wrong at some stores for "not there", file by file.
 
     Raises:
         Exception: the store's own, unless the file is not there: others may be.
@@ -192,23 +181,19 @@ def _look_at(repo, out) -> None:
     if thread.is_alive():
         raise TimeoutError
     for error in raised:
-        if not isinstance(error, FileNotFoundError) or _cause(error):
+        if not isinstance(error, FileNotFoundError) or _find_cause(error):
             raise error
         if remote.fs.protocol == "local" and not Path(remote.path).exists():
             raise _NoFolder(remote.name)
 
 
-def _explained(remote: str, error: BaseException) -> str:
-    if cause := _cause(error):
-        return f"{remote} {cause}"
-    said = next(
-        (line.strip() for each in _chain(error) for line in str(each).splitlines() if line.strip()), repr(error)
-    )
-    return f"{remote} cannot be read: {said}; then {AGAIN}"
+def _explain(remote: str, error: BaseException) -> str:
+    said = (line.strip() for each in _chain(error) for line in str(each).splitlines() if line.strip())
+    return f"{remote} {_find_cause(error) or f'cannot be read: {next(said, repr(error))}. Fix: correct that, then {AGAIN}'}"
 
 
-def _cause(error: BaseException) -> str | None:
-    """What these exceptions mean at a remote, and what to do; None where it is not among the known."""
+def _find_cause(error: BaseException) -> str | None:
+    """Describe what these exceptions mean at a remote, and what to do; None if it is not among the known."""
     said = "\n".join(f"{type(each).__name__}: {each}" for each in _chain(error))
     for pattern, meaning in _CAUSES:
         if found := re.search(pattern, said):
@@ -222,8 +207,8 @@ def _chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__ or error.__context__
 
 
-def _without_secrets(url: str) -> str:
-    """A URL without the password that a person may have put into it."""
+def _hide_password(url: str) -> str:
+    """Return a URL without the password that a person may have put into it."""
     parts = urlsplit(url)
     return url.replace(f":{parts.password}@", ":***@") if parts.password else url
 

@@ -4,7 +4,7 @@ As `worker.py`, it is carried to the workers as it is.
 """
 
 import contextlib
-import errno
+import functools
 import json
 import os
 import random
@@ -24,8 +24,8 @@ TRIES = 3
 stages: two that share DVC's cache may meet in it."""
 WINDOWS_CRASH = 1 << 31
 """From here on exit codes are those of a process that Windows ended."""
-PATIENCE = 128
-"""For how many seconds a git remote may refuse."""
+PAUSES = (1, 2, 4, 8, 16, 32, 64)
+"""Seconds between the calls to a git remote that refuses."""
 
 _DISK_FULL = re.compile(
     r"No space left on device|Out of diskspace|Disk quota exceeded|disk is full|not enough space on the disk",
@@ -37,24 +37,21 @@ class Stopped(Exception):
     """The sweep was stopped."""
 
 
-def patiently(stop: threading.Event, what, *arguments) -> None:
-    """Calls until git is content, with growing pauses.
+def patiently(what, *arguments, stop: threading.Event | None = None) -> None:
+    """Call until git is content, with growing pauses.
 
     Raises:
-        GitError: it was not within PATIENCE.
+        GitError: it was not after all PAUSES.
         Stopped: `stop` was set meanwhile.
     """
-    pause = 1.0
-    while True:
-        try:
+    stop = stop or threading.Event()
+    for pause in PAUSES:
+        with contextlib.suppress(GitError):
             return what(*arguments)
-        except GitError:
-            if pause > PATIENCE / 2:
-                raise
         # Two that were refused because of each other must not meet again.
         if stop.wait(pause * random.uniform(0.7, 1.3)):
             raise Stopped
-        pause *= 2
+    return what(*arguments)
 
 
 class Clone:
@@ -62,55 +59,54 @@ class Clone:
 
     Args:
         sweep: what the worker is to do, a `worker.Experiments`.
-        handle: the locked file that keeps others out of the clone.
+        handle: the locked file that keeps others out of the clone, which lies beside it.
     """
 
-    def __init__(self, sweep, path: Path, handle):
+    def __init__(self, sweep, handle):
         self.sweep = sweep
-        self.path = path
         self.handle = handle
-        self.log = path.with_suffix(".log")
+        self.path = Path(handle.name).with_suffix("")
+        self.log = self.path.with_suffix(".log")
         self.process = None
         self.owes = False
         """Whether it has an experiment that could not be pushed."""
 
     def run(self, name: str, ref: str, settings: list[str]) -> str | None:
-        """Runs an experiment; returns what went wrong.
+        """Run an experiment; return what went wrong.
 
         Raises:
             GitError, OSError: there can be no clone.
             Stopped: the sweep was stopped meanwhile.
         """
-        try:
-            self._prepare()
-        except GitError:
-            # A worker may have been killed at any moment: what is left is not worth looking at.
-            self._end()
-            _remove(self.path)
-            self._prepare()
-        request = {"name": name, "ref": ref, "settings": settings, "pull": self.sweep.remote, "push": self.sweep.remote}
-        for tries_left in reversed(range(TRIES)):
+        request = {"name": name, "ref": ref, "settings": settings, "remote": self.sweep.has_remote}
+        for _ in range(TRIES):
+            try:
+                self._check_out()
+            except GitError:
+                # A worker may have been killed at any moment: what is left is not worth looking at.
+                self._end()
+                _remove(self.path)
+                self._check_out()
             self.log.write_bytes(b"")
             answer = self._ask(request)
             if self.sweep.stopping.is_set():
                 raise Stopped
             if answer:
                 answer = json.loads(answer)
-                error, is_stages = answer["error"], answer.get("is_stages")
-                if error is None or is_stages or not tries_left or tells_of_full_disk(error, self.read_log()):
+                error = answer["error"]
+                if error is None or answer["is_stages"] or tells_of_full_disk(error, self.read_log()):
                     return error
-                self._prepare()
                 continue
             code = self.process.wait()
             self.process = None
             if 0 <= code < WINDOWS_CRASH:  # it could not even start: the log says why
                 return f"python -m notebook_pipeline.sweep.experiment ended with {code}"
-            self._prepare()
-        how = f"signal {-code}" if code < 0 else f"{code:#x}"
-        return f"its process was killed {TRIES} times ({how}): out of memory?"
+            how = f"signal {-code}" if code < 0 else f"{code:#x}"
+            error = f"its process was killed {TRIES} times ({how}): out of memory?"
+        return error
 
     def push(self, ref: str) -> None:
-        """Gives an experiment to the repository that the clone is of, where it is not there yet.
+        """Give an experiment to the repository that the clone is of, if it is not there yet.
 
         Raises:
             GitError: refused.
@@ -122,19 +118,17 @@ class Clone:
                 raise
 
     def read_log(self) -> str:
-        """What the experiment's stages and DVC printed."""
-        with contextlib.suppress(OSError):
-            return self.log.read_text(encoding="utf-8", errors="replace")
-        return ""
+        """Return what the experiment's stages and DVC printed."""
+        return self.log.read_text(encoding="utf-8", errors="replace")
 
     def hang_up(self) -> None:
-        """Tells the process to stop what it does, and itself."""
+        """Tell the process to stop what it does, and itself."""
         if self.process is not None:
             with contextlib.suppress(OSError):
                 self.process.stdin.close()
 
     def close(self) -> None:
-        """Waits for the process to end, and lets others have the clone; on the person's own machine it is removed."""
+        """Wait for the process to end, and let others have the clone; on the person's own machine it is removed."""
         self._end()
         if self.sweep.is_local and not self.owes:
             _remove(self.path)
@@ -144,15 +138,14 @@ class Clone:
     def _end(self) -> None:
         self.hang_up()
         if self.process is not None:
-            try:
+            with contextlib.suppress(subprocess.TimeoutExpired):
                 self.process.wait(timeout=30)
-            except subprocess.TimeoutExpired:
-                self.process.kill()
-                self.process.wait()
+            self.process.kill()
+            self.process.wait()
             self.process = None
 
-    def _prepare(self) -> None:
-        """Makes the clone, or what an earlier experiment left of it, the commit as it was."""
+    def _check_out(self) -> None:
+        """Make the clone, or what an earlier experiment left of it, the commit as it was."""
         sweep = self.sweep
         project = self.path / sweep.prefix
         if self.process is None:
@@ -164,7 +157,8 @@ class Clone:
             for key, value in zip(("user.name", "user.email"), sweep.author, strict=True):
                 git("config", key, value, cwd=self.path)
         if not git("rev-parse", "--quiet", "--verify", f"{sweep.commit}^{{commit}}", cwd=self.path, check=False):
-            patiently(sweep.stopping, self._fetch)
+            fetch = ("fetch", "--quiet", "--no-tags", "--update-shallow", sweep.source, sweep.ref)
+            patiently(functools.partial(git, *fetch, cwd=self.path), stop=sweep.stopping)
         git("checkout", "--quiet", "--force", "--detach", sweep.commit, cwd=self.path)
         git("reset", "--quiet", "--soft", sweep.baseline, cwd=self.path)
         git("clean", "--quiet", "--force", "-d", cwd=self.path)
@@ -172,24 +166,17 @@ class Clone:
         config = sweep.config if sweep.config is not None else f'[cache]\n    dir = "{sweep.folder.as_posix()}/cache"\n'
         (project / ".dvc/config.local").write_text(config)  # in the system's encoding, as DVC reads it
 
-    def _fetch(self) -> None:
-        git("fetch", "--quiet", "--no-tags", "--update-shallow", self.sweep.source, self.sweep.ref, cwd=self.path)
-
     def _ask(self, request: dict) -> str:
-        """The answer to a request; empty where the process has ended."""
+        """Return the answer to a request; empty if the process has ended."""
+        if self.process is None:
+            self.process = self._start()
+            if self.sweep.stopping.is_set():  # since a moment: nobody else will tell the new one
+                self.hang_up()
         try:
-            if self.process is None:
-                self.process = self._start()
-                if self.sweep.stopping.is_set():  # since a moment: nobody else will tell the new one
-                    self.hang_up()
             self.process.stdin.write(json.dumps(request) + "\n")
             self.process.stdin.flush()
             return self.process.stdout.readline()
-        except ValueError:  # told to end
-            return ""
-        except OSError as error:
-            if error.errno not in (errno.EPIPE, errno.EINVAL):  # ended; the second is what Windows says then
-                raise
+        except (OSError, ValueError):  # it has ended, or was told to
             return ""
 
     def _start(self) -> subprocess.Popen:

@@ -17,8 +17,8 @@ TRIES = 3
 
 
 @contextlib.contextmanager
-def connected(scheduler: str | None, batch_system: str | None, workers: int | None) -> Iterator:
-    """A client of a running scheduler, of a batch system's workers, or of this machine's cores.
+def connect(scheduler: str | None, batch_system: str | None, workers: int | None) -> Iterator:
+    """Yield a client of a running scheduler, of a batch system's workers, or of this machine's cores.
 
     Raises:
         SweepError: it cannot be reached or started, or has another Python.
@@ -37,7 +37,8 @@ def connected(scheduler: str | None, batch_system: str | None, workers: int | No
                 client = Client(scheduler, timeout=PATIENCE / 3)
             except (OSError, ValueError) as error:
                 why = str(error).strip().partition("\n")[0]
-                raise SweepError(f"no scheduler answers at {scheduler}: {why}") from None
+                fix = "start one there, or correct the address"
+                raise SweepError(f"--scheduler {scheduler}: no scheduler answers ({why}). Fix: {fix}") from None
         else:
             if batch_system:
                 cluster = until_the_end.enter_context(_batch_cluster(batch_system))
@@ -65,33 +66,26 @@ def _batch_cluster(name: str):
 
         return getattr(dask_jobqueue, BATCH_SYSTEMS[name])()
     except ModuleNotFoundError as error:
-        raise SweepError(f"--cluster needs `{error.name}`: uv add --group sweep dask-jobqueue") from None
+        fix = "uv add --group sweep dask-jobqueue"
+        raise SweepError(f"--cluster: `{error.name}` is not installed. Fix: {fix}") from None
     except (ValueError, RuntimeError) as error:  # as without `cores` and `memory`
         where = "https://jobqueue.dask.org/en/latest/configurations.html"
-        raise SweepError(f"--cluster {name}: {str(error).partition(chr(10))[0]} ({where})") from None
+        reason = str(error).partition("\n")[0].removesuffix(", for example:")
+        raise SweepError(f"--cluster {name}: {reason}. Fix: set it in Dask's configuration ({where})") from None
 
 
 def _check_pythons(client) -> None:
-    """Raises SweepError where there is another Python: one that is sent compiled code of this one may crash."""
-
-    def python(versions: dict) -> str:
-        return ".".join(versions["host"]["python"].split(".")[:2])
-
+    """Raise SweepError if there is another Python: one that is sent compiled code of this one may crash."""
     versions = client.get_versions()
-    own = python(versions["client"])
-    there = {f"the scheduler at {client.scheduler.address}": versions["scheduler"]}
-    there |= {f"the worker at {address}": worker for address, worker in versions["workers"].items()}
-    if others := [f"{who} has {python(its)}" for who, its in there.items() if python(its) != own]:
+    told = {"this sweep": versions["client"], f"the scheduler at {client.scheduler.address}": versions["scheduler"]}
+    told |= {f"the worker at {address}": worker for address, worker in versions["workers"].items()}
+    pythons = {who: ".".join(its["host"]["python"].split(".")[:2]) for who, its in told.items()}
+    own = pythons["this sweep"]
+    if others := [f"{who} has {python}" for who, python in pythons.items() if python != own]:
         raise SweepError(
-            f"this sweep has Python {own}, and {', '.join(others)}: start all with the same, "
+            f"this sweep has Python {own}, and {', '.join(others)}. Fix: start all with the same, "
             f"by uv run --python {own} --group sweep ..."
         )
-
-
-def forget(client, name: str) -> None:
-    """Has the workers stop what a sweep that was killed has them do, if this is its cluster."""
-    with contextlib.suppress(Exception):  # it may know nothing of it
-        client.unregister_worker_plugin(name)
 
 
 class Tasks:
@@ -108,7 +102,7 @@ class Tasks:
         self.plugin = plugin
         self.say = say
         self.running = {}
-        """The experiment of each task, and the workers that alone may run it where others cannot."""
+        """The experiment of each task, and the workers that alone may run it if others cannot."""
         self.waiting = []
         """Experiments that a worker gave back, as it can run none."""
         self.unable = set()
@@ -119,7 +113,7 @@ class Tasks:
         """What its workers are: "able", "unable" (all that there are) or "none"; and since when."""
 
     def run(self, missing: list[Experiment]) -> Iterator[tuple[Experiment, dict[str, str]]]:
-        """Runs experiments; yields each with its last result, as `worker.Experiments.run` gives it.
+        """Run experiments; yield each with its last result, as `worker.Experiments.run` gives it.
 
         Whatever ends this, what still runs is stopped.
 
@@ -142,7 +136,7 @@ class Tasks:
                 self._check_scheduler()
                 for future in [future for future in self.running if future.status != "pending"]:
                     experiment, _ = self.running.pop(future)
-                    if (result := self._result(future, experiment)) is not None:
+                    if (result := self._read_result(future, experiment)) is not None:
                         yield experiment, result
                 if time.monotonic() - self.looked > 1 and self.client.status == "running":
                     self._look_after_workers()
@@ -175,8 +169,8 @@ class Tasks:
         elif self.client.status != "connecting" or time.monotonic() - self.seen > PATIENCE:
             raise SweepError("the scheduler is gone")
 
-    def _result(self, future, experiment: Experiment) -> dict[str, str] | None:
-        """What came of a task; None where the experiment is given to a worker again."""
+    def _read_result(self, future, experiment: Experiment) -> dict[str, str] | None:
+        """Return what came of a task; None if the experiment is given to a worker again."""
         if problem := future.exception():
             killed = type(problem).__name__ == "KilledWorker"
             why = "each worker that ran it died: out of memory?" if killed else f"{type(problem).__name__}: {problem}"
@@ -193,7 +187,7 @@ class Tasks:
         return result
 
     def _look_after_workers(self) -> None:
-        """Gives what some could not run to those that can; says so when there has been none at all for a while.
+        """Give what some could not run to those that can; say so when there has been none at all for a while.
 
         Raises:
             SweepError: none of them can, and for a while no other has come.

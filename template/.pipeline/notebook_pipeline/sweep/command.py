@@ -11,66 +11,42 @@ import os
 import re
 import sys
 import tempfile
-import threading
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
-from notebook_pipeline import files, git
+from notebook_pipeline import files, git, shell
 from notebook_pipeline.sweep import cluster
 from notebook_pipeline.sweep.clone import patiently
-from notebook_pipeline.sweep.grid import Experiment, SweepError, described, experiments, messages
+from notebook_pipeline.sweep.grid import Experiment, SweepError, describe, experiments, messages
 from notebook_pipeline.sweep.metrics import Metrics
 
-HOW_TO_INSTALL = "`sweep` needs Dask: uv run --group sweep pipeline sweep ..."
 GO_ON = "what is done is kept, and the same command goes on from there"
 STOPPED = f"\nstopped: {GO_ON}"
 
 
-@dataclass
-class Place:
-    """Where workers get the project, and where experiments go."""
-
-    source: str
-    """The git repository."""
-    remote: bool
-    """Whether that is another one than this, with data over the DVC remote."""
-    config: str | None
-    """The text of the clones' .dvc/config.local."""
-    folder: str | None
-    """Where clones are; None for a place on each worker."""
-    git_remote: str = ""
-    """What git calls the repository, where it is another one."""
-
-
 def main(argv: list[str]) -> int:
-    """Runs what is missing of the grid; returns the exit code: 1 where an experiment failed, 130 after Ctrl-C."""
-    arguments = _arguments(argv)
+    """Run what is missing of the grid; return the exit code: 1 if an experiment failed, 130 after Ctrl-C."""
+    arguments = _parse(argv)
     if importlib.util.find_spec("distributed") is None:
-        print(HOW_TO_INSTALL, file=sys.stderr)
+        print("sweep: Dask is not installed. Fix: uv run --group sweep pipeline sweep ...", file=sys.stderr)
         return 1
-    # Where it goes to a file, too, each result is there when it comes.
-    sys.stdout.reconfigure(line_buffering=True)
-    try:
-        return _run(arguments)
-    except KeyboardInterrupt:
-        print(STOPPED, file=sys.stderr)
-        return 130
-
-
-def _run(arguments: argparse.Namespace) -> int:
     from dvc.exceptions import DvcException
     from dvc.repo import Repo
 
+    # Each result is there when it comes, in a file, too.
+    sys.stdout.reconfigure(line_buffering=True)
     try:
         with Repo() as repo:
             return _Sweep(repo, arguments).run()
+    except KeyboardInterrupt:
+        print(STOPPED, file=sys.stderr)
+        return 130
     except (SweepError, DvcException, git.GitError) as error:
         print(" ".join(messages(error)), file=sys.stderr)
         return 1
 
 
-def _arguments(argv: list[str]) -> argparse.Namespace:
+def _parse(argv: list[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="pipeline sweep", description=__doc__.partition(": ")[2])
     parser.add_argument(
         "-S", "--set-param", dest="settings", metavar="[FILE:]NAME=VALUES", action="append", required=True,
@@ -106,26 +82,31 @@ class _Sweep:
         self.repo = repo
         self.arguments = arguments
         self.root = Path(repo.root_dir)
-        self.top = Path(repo.scm.root_dir)
         self.prefix = self._git("rev-parse", "--show-prefix")
-        """The project's folder in the repository, as `analyses/churn/`; empty where it is the whole."""
+        """The project's folder in the repository, as `analyses/churn/`; empty if it is the whole."""
+        self.folder = Path(repo.tmp_dir, "sweep")
         self.failed = {}
         """Why, by the experiments' names."""
         self.metrics = Metrics(self.root, arguments.by)
 
     def run(self) -> int:
-        """Shows the grid, runs what is missing of it, and sums up; returns the exit code."""
+        """Show the grid, run what is missing of it, and sum up; return the exit code."""
         self.baseline = self._git("rev-parse", "--quiet", "--verify", "HEAD", check=False)
         if not self.baseline:
-            raise SweepError("there is no commit yet, from which experiments could start: git commit")
-        self.namespace = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}"
-        self.commit, tree = self._saved()
+            raise SweepError("there is no commit yet, from which experiments could start. Fix: git commit")
+        self.commit, tree = self._find_commit()
         # To DVC one name is one experiment, whatever the commit; to git, whatever the project.
         self.experiments = experiments(self.arguments.settings, self.root, self.baseline + tree + self.prefix)
-        self._check_metric()
-        self.place = self._place()
-        done = self._done()
-        print(described(self.experiments, self.baseline))
+        by = self.arguments.by
+        known = self.metrics.read(self.baseline)[self.baseline] if by else {}
+        if known and not any(map(self.metrics.is_wanted, known)):
+            raise SweepError(f"--by {by}: there is no such metric. Fix: name one of {', '.join(known)}")
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.plugin = self._plan()
+        # To git this repository is one like any other, `.` even in a subfolder: `git push . COMMIT:REF`.
+        self.source = "." if self.plugin.is_local else self.plugin.source
+        done = self._collect()
+        print(describe(self.experiments, self.baseline))
         if done:
             print(f"{len(done)} of them {'is' if len(done) == 1 else 'are'} there already")
         missing = [experiment for experiment in self.experiments if experiment.name not in done]
@@ -134,13 +115,22 @@ class _Sweep:
         return code or bool(self.failed)
 
     def _run(self, missing: list[Experiment]) -> int:
-        """Runs experiments; returns 130 where Ctrl-C ended it, 1 where the cluster did, else 0."""
+        """Run experiments and tell of each as it comes; return 130 if Ctrl-C ended it, 1 if the cluster did, else 0."""
+        from tqdm import tqdm
+
         where = self.arguments
-        with contextlib.ExitStack() as until_the_end:
-            client = until_the_end.enter_context(cluster.connected(where.scheduler, where.cluster, where.workers))
-            name = until_the_end.enter_context(self._given(client))
+        with cluster.connect(where.scheduler, where.cluster, where.workers) as client, self._offer(client):
             try:
-                self._run_on(client, name, missing)
+                with tqdm(total=len(missing), unit="experiment", disable=None) as bar:
+                    for experiment, result in cluster.Tasks(client, self.plugin, bar.write).run(missing):
+                        if result["status"] == "done":
+                            patiently(self._collect)
+                            said = self.metrics.describe(experiment.name)
+                        else:
+                            self.failed[experiment.name] = self._keep_log(experiment, result)
+                            said = f"failed: {self.failed[experiment.name]}"
+                        bar.write(f"{experiment.name}  {experiment}  {said}".rstrip())
+                        bar.update()
                 return 0
             except KeyboardInterrupt:
                 print(STOPPED, file=sys.stderr)
@@ -153,35 +143,10 @@ class _Sweep:
                 with contextlib.suppress(git.GitError):
                     self._collect()
 
-    def _run_on(self, client, name: str, missing: list[Experiment]) -> None:
-        """Runs experiments on a cluster, as the sweep of that name, and tells of each as it comes.
-
-        Raises:
-            SweepError, git.GitError: the cluster is gone, or the git remote.
-        """
-        from tqdm import tqdm
-
-        from notebook_pipeline.sweep.worker import Experiments
-
-        place = self.place
-        plugin = Experiments(
-            name=name, source=place.source, ref=_ref(name), baseline=self.baseline, commit=self.commit,
-            prefix=self.prefix, folder=place.folder, config=place.config, remote=place.remote, author=self._author(),
-        )  # fmt: skip
-        with tqdm(total=len(missing), unit="experiment", disable=None) as bar:
-            for experiment, result in cluster.Tasks(client, plugin, bar.write).run(missing):
-                if result["status"] == "done":
-                    patiently(threading.Event(), self._collect)
-                    bar.write(f"{experiment.name}  {experiment}  {self.metrics.describe(experiment.name)}".rstrip())
-                else:
-                    self.failed[experiment.name] = self._reason(experiment, result)
-                    bar.write(f"{experiment.name}  {experiment}  failed: {self.failed[experiment.name]}")
-                bar.update()
-
     # What is to be done
 
-    def _saved(self) -> tuple[str, str]:
-        """The commit that experiments start from; and its tree where that is not the baseline's.
+    def _find_commit(self) -> tuple[str, str]:
+        """Return the commit that experiments start from, and its tree if that is not the baseline's.
 
         Raises:
             SweepError: there is something that no commit has, and no --dirty.
@@ -189,145 +154,124 @@ class _Sweep:
         outs = [out for stage in self.repo.index.stages if stage.is_data_source for out in stage.outs]
         changed = [os.path.relpath(out.fspath) for out in outs if out.exists and out.changed_checksum()]
         if changed:
-            raise SweepError(f"changed since `dvc add`: {', '.join(changed)}: uv run dvc add {' '.join(changed)}")
+            fix = f"uv run dvc add {shell.join(changed)}"
+            raise SweepError(f"{', '.join(changed)}: changed since `dvc add`. Fix: {fix}")
         status = self._git("status", "--porcelain", "-z", "--no-renames", "--untracked-files=all", "--", ".")
         if not status:
             return self.baseline, ""
         if not self.arguments.dirty:
             # git names them as seen from the repository.
             names = [line.split(maxsplit=1)[1].removeprefix(self.prefix) for line in status.split("\0") if line]
-            names = ", ".join(names)
-            raise SweepError(f"not committed: {names}: git commit, or --dirty to run with it as it is")
+            raise SweepError(f"{', '.join(names)}: not committed. Fix: git commit, or --dirty to run with it as it is")
         # As `git stash` does: a tree of what is here, by an index of its own.
         with tempfile.TemporaryDirectory() as folder:
             index = {"GIT_INDEX_FILE": str(Path(folder, "index"))}
             self._git("read-tree", "HEAD", **index)
             self._git("add", "--all", "--", ".", **index)
             tree = self._git("write-tree", **index)
-        name, email = self._author()
+        name, email = self._find_author()
         author = ("-c", f"user.name={name}", "-c", f"user.email={email}")
         return self._git(*author, "commit-tree", tree, "-p", self.baseline, "-m", "Not committed"), tree
 
-    def _check_metric(self) -> None:
-        """Raises SweepError where --by names no metric, as far as that can be known before a run."""
-        by = self.arguments.by
-        known = self.metrics.read(self.baseline)[self.baseline] if by else {}
-        if known and not any(map(self.metrics.is_wanted, known)):
-            raise SweepError(f"--by {by}: there is no such metric; there is {', '.join(known)}")
-
-    def _done(self) -> set[str]:
-        """The names of those experiments that are there; those of the git remote are fetched."""
-        self._collect()
-        there = set(self._git("for-each-ref", "--format=%(refname:lstrip=4)", self.namespace).split())
-        return {experiment.name for experiment in self.experiments} & there
-
     # Repositories
 
-    def _place(self) -> Place:
-        """Where workers get the project.
+    def _plan(self):
+        """Return what the workers are to do, a `worker.Experiments`.
 
         Raises:
-            SweepError: a cluster has no way to get it.
+            SweepError: a cluster has no way to get the project.
         """
         from configobj import ConfigObj
 
+        from notebook_pipeline.sweep.worker import Experiments
+
+        known = (self.baseline, self.commit, self.prefix, self._find_author())
+        name, top = f"sweep-{os.urandom(4).hex()}", Path(self.repo.scm.root_dir)
         if not (self.arguments.scheduler or self.arguments.cluster):
             # As DVC does for an experiment in a folder of its own.
             local = ConfigObj(self.repo.config.read("local"))
             local.setdefault("cache", {})["dir"] = self.repo.cache.local_cache_dir
-            text = "\n".join(local.write()) + "\n"
-            return Place(str(self.top), False, text, str(self._folder()))
+            config = "\n".join(local.write()) + "\n"
+            return Experiments(name, str(top), *known, folder=str(self.folder), config=config)
+        url = self._git("remote", "get-url", self._name_remote())
+        if (top / url).exists():
+            url = str((top / url).resolve())
+        committed = ConfigObj(str(self.root / ".dvc/config"))
+        is_shared = os.path.isabs(committed.get("cache", {}).get("dir", ""))
+        if not is_shared and not committed.get("core", {}).get("remote"):
+            raise SweepError(
+                "there is no DVC remote, from which the workers take the inputs. Fix: "
+                "uv run dvc remote add --default storage URL, and git commit"
+            )
+        return Experiments(name, url, *known, folder=None, config="" if is_shared else None)
+
+    def _name_remote(self) -> str:
         names = self._git("remote").split()
         if not names:
             raise SweepError(
-                "there is no git remote, from which the workers take the project: git remote add origin URL"
+                "there is no git remote, from which the workers take the project. Fix: git remote add origin URL"
             )
-        name = "origin" if "origin" in names else names[0]
-        url = self._git("remote", "get-url", name)
-        if (self.top / url).exists():
-            url = str((self.top / url).resolve())
-        committed = ConfigObj(str(self.root / ".dvc/config"))
-        shared = os.path.isabs(committed.get("cache", {}).get("dir", ""))
-        if not shared and not committed.get("core", {}).get("remote"):
-            raise SweepError(
-                "there is no DVC remote, from which the workers take the inputs: "
-                "uv run dvc remote add --default storage URL, and git commit"
-            )
-        return Place(url, not shared, "" if shared else None, None, name)
+        return "origin" if "origin" in names else names[0]
 
     @contextlib.contextmanager
-    def _given(self, client) -> Iterator[str]:
-        """Has the commit, and over a DVC remote its data, where workers can take it; yields the sweep's name.
+    def _offer(self, client) -> Iterator[None]:
+        """Put the commit, and over a DVC remote its data, where workers can take it.
 
         The reference is this sweep's own: another one from the same commit may end earlier. A sweep has a file locked
         while it lives, so that the next one here finds what one that was killed has left, in git and on the cluster.
         """
-        for left in self._folder().glob("*.ref"):
+        for left in self.folder.glob("*.ref"):
             if self._take_back(left):
-                cluster.forget(client, left.stem)
-        file = self._folder() / f"sweep-{os.urandom(4).hex()}.ref"
+                with contextlib.suppress(Exception):  # another cluster knows nothing of it
+                    client.unregister_worker_plugin(left.stem)
+        file = self.folder / f"{self.plugin.name}.ref"
         try:
             with files.lock(file) as handle:
-                handle.write((self.place.source if self._is_elsewhere() else "").encode())
+                handle.write(self.source.encode())
                 handle.flush()
-                self._give(_ref(file.stem))
-                yield file.stem
+                if self.plugin.has_remote:
+                    self._push_data()
+                patiently(self._git, "push", "--quiet", "--force", self.source, f"{self.commit}:{self.plugin.ref}")
+                yield
         finally:
             self._take_back(file)
 
-    def _folder(self) -> Path:
-        folder = Path(self.repo.tmp_dir, "sweep")
-        folder.mkdir(parents=True, exist_ok=True)
-        return folder
-
-    def _give(self, ref: str) -> None:
-        if not self._is_elsewhere():
-            # Also keeps git from tidying up what `--dirty` made.
-            self._git("update-ref", ref, self.commit)
-            return
-        if self.place.remote:
-            try:
-                count = self.repo.push(run_cache=True)
-            except Exception as error:  # each kind of remote has its own
-                raise SweepError(f"the DVC remote takes no data: {' '.join(messages(error))}") from None
-            if count:
-                print(f"pushed {count} file{'s' if count > 1 else ''} to the DVC remote")
-        patiently(threading.Event(), self._git, "push", "--quiet", "--force", self.place.source, f"{self.commit}:{ref}")
+    def _push_data(self) -> None:
+        try:
+            count = self.repo.push(run_cache=True)
+        except Exception as error:  # each kind of remote has its own
+            raise SweepError(f"the DVC remote takes no data: {' '.join(messages(error))}") from None
+        if count:
+            print(f"pushed {count} file{'s' if count > 1 else ''} to the DVC remote")
 
     def _take_back(self, file: Path) -> bool:
-        """Deletes a sweep's reference, of which a file says where it is; False where the sweep lives, or git refuses."""
+        """Delete a sweep's reference where its file says; return False if the sweep lives, or git refuses."""
         if (handle := files.lock(file)) is None:
             return False
         with handle:
             handle.seek(0)
-            source, ref = handle.read().decode(), _ref(file.stem)
+            source, ref = handle.read().decode(), f"refs/sweep/{file.stem}"
             try:
-                if not source:
-                    self._git("update-ref", "-d", ref)
-                elif self._git("ls-remote", source, ref):
+                if self._git("ls-remote", source, ref):
                     self._git("push", "--quiet", source, f":{ref}")
             except git.GitError:
                 return False
         file.unlink(missing_ok=True)
         return True
 
-    def _collect(self) -> None:
-        """Fetches what the git remote has of the sweep."""
-        if not self._is_elsewhere():
-            return
-        refs = {f"{self.namespace}/{experiment.name}" for experiment in self.experiments}
-        there = self._git("ls-remote", self.place.source, f"{self.namespace}/*").split()[1::2]
-        here = self._git("for-each-ref", "--format=%(refname)", self.namespace).split()
-        new = sorted(refs & set(there) - set(here))
+    def _collect(self) -> set[str]:
+        """Fetch what the git repository has of the sweep; return the names of the experiments that are here then."""
+        space, names = self.plugin.namespace, {experiment.name for experiment in self.experiments}
+        there = {ref.rpartition("/")[2] for ref in self._git("ls-remote", self.source, f"{space}/*").split()[1::2]}
+        here = {*self._git("for-each-ref", "--format=%(refname:lstrip=4)", space).split()}
+        new = sorted(names & there - here)
         for start in range(0, len(new), 100):  # a command line has an end
-            wanted = [f"{name}:{name}" for name in new[start : start + 100]]
-            self._git("fetch", "--quiet", "--no-tags", self.place.source, *wanted)
+            wanted = [f"{space}/{name}:{space}/{name}" for name in new[start : start + 100]]
+            self._git("fetch", "--quiet", "--no-tags", self.source, *wanted)
+        return names & (here | there)
 
-    def _is_elsewhere(self) -> bool:
-        return self.place.folder is None
-
-    def _author(self) -> tuple[str, str]:
-        """The name and e-mail address by which git knows the person; DVC's experiments need none."""
+    def _find_author(self) -> tuple[str, str]:
+        """Return the name and e-mail address by which git knows the person; DVC's experiments need none."""
         known = re.match(r"(.+) <(.+)> ", self._git("var", "GIT_AUTHOR_IDENT", check=False))
         return known.groups() if known else ("sweep", "sweep@localhost")
 
@@ -336,26 +280,23 @@ class _Sweep:
 
     # Results
 
-    def _reason(self, experiment: Experiment, result: dict[str, str]) -> str:
-        """What a notebook's run says of its end, or else DVC; and where all that they said is."""
-        lines = result["log"].splitlines()
-        if not lines:
-            return result["message"]
-        reason = result["message"]
+    def _keep_log(self, experiment: Experiment, result: dict[str, str]) -> str:
+        """Return what a notebook's run says of its end, or else DVC; and where all that they said is."""
+        reason, log = result["message"], result["log"]
+        if not log:
+            return reason
         if result["status"] == "failed":
-            for index, line in enumerate(lines):
-                if re.match(r"\S.*\.ipynb: (?!shows what ran)", line):
-                    source = [each for each in lines[index + 1 : index + 2] if each.startswith("    ")]
-                    reason = "\n".join([line, *source])
-        log = Path(self.repo.tmp_dir, f"{experiment.name}.log")
-        log.write_text(result["log"], encoding="utf-8")
-        return f"{reason}\n    more in {os.path.relpath(log)}"
+            said = re.findall(r"^\S.*\.ipynb: (?!shows what ran).*(?:\n    .*)?", log, re.MULTILINE)
+            reason = said[-1] if said else reason
+        file = Path(self.repo.tmp_dir, f"{experiment.name}.log")
+        file.write_text(log, encoding="utf-8")
+        return f"{reason}\n    more in {os.path.relpath(file)}"
 
     def _sum_up(self) -> None:
-        """The table of all experiments that are there, best first, and what is not."""
+        """Print the table of all experiments that are there, best first, and what is not."""
         from tabulate import tabulate
 
-        done = self._done()
+        done = self._collect()
         found = [experiment for experiment in self.experiments if experiment.name in done]
         metrics = self.metrics.read(*(experiment.name for experiment in found))
         if self.arguments.by:
@@ -369,14 +310,9 @@ class _Sweep:
             rows = [[each.name, str(each), *map(metrics[each.name].get, names)] for each in found]
             print("\n" + tabulate(rows, ["Experiment", "Settings", *heads], tablefmt="plain", floatfmt=".5g"))
             name = found[0].name
-            fetch = f"uv run dvc exp pull {self.place.git_remote} {name}, then " if self.place.remote else ""
+            fetch = f"uv run dvc exp pull {self._name_remote()} {name}, then " if self.plugin.has_remote else ""
             print(f"\nto take one over: {fetch}uv run dvc exp apply {name}")
         if self.failed:
             print(f"{len(self.failed)} failed: {', '.join(self.failed)}", file=sys.stderr)
         if rest := len(self.experiments) - len(done) - len(self.failed):
             print(f"{rest} {'was' if rest == 1 else 'were'} not run", file=sys.stderr)
-
-
-def _ref(name: str) -> str:
-    """The reference from which the workers of a sweep take the commit."""
-    return f"refs/sweep/{name}"

@@ -17,7 +17,7 @@ from notebook_pipeline.sweep.grid import chain, messages
 
 
 def main() -> int:
-    """Answers until stdin ends; what runs then is stopped. Returns the exit code."""
+    """Answer until stdin ends; what runs then is stopped. Return the exit code."""
     # What DVC, the stages and their processes print goes to the log, which is stderr; none of them may read a request.
     asked, answers = os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8")
     nothing = os.open(os.devnull, os.O_RDONLY)
@@ -27,7 +27,7 @@ def main() -> int:
     threading.Thread(target=_listen, args=[asked, requests], daemon=True).start()
     while True:
         request = json.loads(requests.get())
-        answer = {"error": None}
+        answer = {"error": None, "is_stages": False}
         try:
             _run(**request)
         except Exception as problem:  # DVC's, git's, the remote's: all are the experiment's, and the next one may do
@@ -37,15 +37,14 @@ def main() -> int:
         print(json.dumps(answer), file=answers, flush=True)
 
 
-def _run(name: str, ref: str, settings: list[str], pull: bool, push: bool) -> None:
-    """Runs one experiment as `dvc exp run` does, and pushes its data; one that has run is only pushed.
+def _run(name: str, ref: str, settings: list[str], remote: bool) -> None:
+    """Run one experiment as `dvc exp run` does, and push its data; one that has run is only pushed.
 
     Args:
         name: of the experiment.
         ref: the git reference that DVC gives it.
         settings: as in `dvc exp run -S`.
-        pull: whether inputs that are not in the cache come from the DVC remote.
-        push: whether results go there.
+        remote: whether inputs that are not in the cache come from the DVC remote, and results go there.
     """
     from dvc.repo import Repo
 
@@ -55,8 +54,10 @@ def _run(name: str, ref: str, settings: list[str], pull: bool, push: bool) -> No
             with contextlib.suppress(OSError):  # mostly it is not empty
                 folder.rmdir()
         if not repo.scm.get_ref(ref):
-            repo.experiments.run(name=name, params=settings, pull=pull, allow_missing=pull, force=_need_force(settings))
-    if push:
+            repo.experiments.run(
+                name=name, params=settings, pull=remote, allow_missing=remote, force=_need_force(settings)
+            )
+    if remote:
         # A new one: it reads the git objects that are there now.
         with Repo() as repo:
             repo.push(revs=[repo.scm.get_ref(ref)], workspace=False, run_cache=True)
@@ -85,7 +86,7 @@ def _need_force(settings: list[str]) -> bool:
 
 
 def _listen(asked, requests: queue.SimpleQueue) -> None:
-    """Hands requests on; where the worker closes the line, or dies, nobody would take the result."""
+    """Hand requests on; if the worker closes the line, or dies, nobody would take the result."""
     for line in asked:
         requests.put(line)
     import psutil

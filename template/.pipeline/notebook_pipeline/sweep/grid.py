@@ -26,7 +26,7 @@ class Experiment:
 
 
 def experiments(settings: list[str], root: Path, salt: str) -> list[Experiment]:
-    """The experiments of a grid. Equal values, however they are written, have equal names.
+    """List the experiments of a grid. Equal values, however they are written, have equal names.
 
     Args:
         settings: as in `dvc exp run --queue -S`.
@@ -37,11 +37,17 @@ def experiments(settings: list[str], root: Path, salt: str) -> list[Experiment]:
         SweepError: DVC cannot set one of the values.
     """
     from dvc.exceptions import InvalidArgumentError
-    from dvc.utils.hydra import apply_overrides
+    from dvc.utils.cli_parse import to_path_overrides
+    from dvc.utils.hydra import apply_overrides, get_hydra_sweeps
+    from hydra.errors import HydraException
 
+    try:
+        points = get_hydra_sweeps(to_path_overrides(settings))
+    except HydraException as error:
+        raise SweepError(f"-S {' -S '.join(settings)}: {str(error).splitlines()[0]}") from None
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for point in _points(settings):
+        for point in points:
             digest = hashlib.sha256(salt.encode())
             for file, overrides in sorted(point.items()):
                 copy = Path(folder, Path(file).name)
@@ -49,7 +55,7 @@ def experiments(settings: list[str], root: Path, salt: str) -> list[Experiment]:
                     copy.write_bytes((root / file).read_bytes())
                     apply_overrides(copy, overrides)
                 except InvalidArgumentError as error:
-                    raise SweepError(_misfit(file, overrides, error)) from None
+                    raise SweepError(_describe_misfit(file, overrides, error)) from None
                 digest.update(file.encode() + b"\0" + copy.read_bytes())
             name = f"sweep-{digest.hexdigest()[:8]}"
             settings = [f"{file}:{override}" for file, overrides in point.items() for override in overrides]
@@ -57,8 +63,8 @@ def experiments(settings: list[str], root: Path, salt: str) -> list[Experiment]:
     return list(found.values())
 
 
-def described(grid: list[Experiment], baseline: str) -> str:
-    """The grid: its size, and the values of each key."""
+def describe(grid: list[Experiment], baseline: str) -> str:
+    """Describe a grid: its size, and the values of each key."""
     values = {}
     for experiment in grid:
         for setting in experiment.settings:
@@ -70,10 +76,9 @@ def described(grid: list[Experiment], baseline: str) -> str:
     return "\n".join([*lines, *(f"  {key:{width}}  {', '.join(each)}" for key, each in values.items())])
 
 
-def messages(error: BaseException | None) -> Iterator[str]:
-    """What an exception and its causes say."""
-    for each in chain(error):
-        yield str(each) or type(each).__name__
+def messages(error: BaseException | None) -> list[str]:
+    """List what an exception and its causes say."""
+    return [str(each) or type(each).__name__ for each in chain(error)]
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
@@ -83,20 +88,8 @@ def chain(error: BaseException | None) -> Iterator[BaseException]:
         error = error.__cause__
 
 
-def _points(settings: list[str]) -> list[dict[str, list[str]]]:
-    """The overrides of each experiment, by file, as DVC itself takes `-S` apart."""
-    from dvc.utils.cli_parse import to_path_overrides
-    from dvc.utils.hydra import get_hydra_sweeps
-    from hydra.errors import HydraException
-
-    try:
-        return get_hydra_sweeps(to_path_overrides(settings))
-    except HydraException as error:
-        raise SweepError(f"-S {' -S '.join(settings)}: {str(error).splitlines()[0]}") from None
-
-
-def _misfit(file: str, overrides: list[str], error: Exception) -> str:
-    """Which override cannot be set, in one line."""
+def _describe_misfit(file: str, overrides: list[str], error: Exception) -> str:
+    """Say which override cannot be set, in one line."""
     cause = " ".join(messages(error)).splitlines()
     for override in overrides:
         key = override.partition("=")[0]

@@ -1,7 +1,6 @@
 """The metrics of a sweep's experiments, as DVC has them."""
 
 import math
-from collections.abc import Iterator
 from pathlib import Path
 
 
@@ -21,6 +20,7 @@ class Metrics:
     def read(self, *revisions: str) -> dict[str, dict[str, object]]:
         """Return the metrics of each of some experiments or commits."""
         from dvc.repo import Repo
+        from dvc.utils.flatten import flatten
 
         if new := [revision for revision in revisions if revision not in self.known]:
             with Repo(str(self.root)) as repo:  # a new one: it sees what git has got meanwhile
@@ -29,33 +29,25 @@ class Metrics:
                 self.known[revision] = {
                     f"{file}:{key}": value
                     for file, content in shown.get(revision, {}).get("data", {}).items()
-                    for key, value in _flatten(content.get("data", {}))
+                    if isinstance(data := content.get("data"), dict)
+                    for key, value in flatten(data).items()
                 }
         return {revision: self.known[revision] for revision in revisions}
 
     def describe(self, revision: str) -> str:
         """Return its metrics, or the one that counts, as text."""
         return "  ".join(
-            f"{name.partition(':')[2]} {value:.5g}" if isinstance(value, float) else f"{name.partition(':')[2]} {value}"
+            f"{name.partition(':')[2]} {format(value, '.5g' if isinstance(value, float) else '')}"
             for name, value in self.read(revision)[revision].items()
-            if self.by is None or self.is_wanted(name)
+            if self.is_wanted(name)
         )
 
     def is_wanted(self, name: str) -> bool:
-        """Whether --by names this metric."""
-        return self.by in (name, name.partition(":")[2])
+        """Whether --by names this metric, or none."""
+        return self.by in (None, name, name.partition(":")[2])
 
     def value(self, revision: str) -> float | None:
         """Return the metric that --by names; None if it is not a number."""
         found = next((value for name, value in self.read(revision)[revision].items() if self.is_wanted(name)), None)
         # A NaN, as of a training that diverged, would leave all of them in no order.
         return found if isinstance(found, int | float) and not math.isnan(found) else None
-
-
-def _flatten(content: object, prefix: str = "") -> Iterator[tuple[str, object]]:
-    """Yield what a file of metrics holds, with dots between the keys."""
-    for key, value in content.items() if isinstance(content, dict) else ():
-        if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
-        else:
-            yield f"{prefix}{key}", value

@@ -6,12 +6,14 @@ project need be installed: import them by name (a module would be looked for the
 
 import asyncio
 import importlib.util
+import itertools
 import os
 import re
 import shutil
 import socket
 import sys
 import threading
+from dataclasses import dataclass
 from pathlib import Path
 
 from distributed import WorkerPlugin
@@ -21,45 +23,44 @@ from notebook_pipeline.git import GitError
 from notebook_pipeline.git import run as git
 from notebook_pipeline.sweep.clone import Clone, Stopped, patiently, tells_of_full_disk
 
-NEEDED = ("dvc", "papermill", "ipykernel")
-"""What an experiment cannot do without, of what the project's environment has and Dask's own has not."""
-
 
 class Unable(Exception):
     """This worker can run no experiment, whichever it is; why, and what to do."""
 
 
+@dataclass(eq=False)
 class Experiments(WorkerPlugin):
-    """Runs a sweep's experiments on one worker, each in a clone that is its own for that time.
+    """Run a sweep's experiments on one worker, each in a clone that is its own for that time.
 
     Args:
         name: the sweep's, among the worker's plugins.
         source: the git repository that has the commit and gets the experiments.
-        ref: the reference there that has the commit.
         baseline: the commit that the experiments belong to.
         commit: the commit that they start from: the baseline, or what was not committed on top of it.
-        prefix: the project's folder in the repository, with slashes; empty where it is the whole.
-        folder: where clones are, until the sweep ends; None for a place beside Dask's own on the worker, where they stay.
-        config: the text of .dvc/config.local; None for one with a cache of the worker's own.
-        remote: whether the data goes over the DVC remote.
+        prefix: the project's folder in the repository, with slashes; empty if it is the whole.
         author: git's user.name and user.email.
+        folder: where clones are, until the sweep ends; None for a place beside Dask's own on the worker, where they stay.
+        config: the text of .dvc/config.local; None for a cache of the worker's own, and data over the DVC remote.
     """
 
-    def __init__(self, name, source, ref, baseline, commit, prefix, folder, config, remote, author):
-        self.name = name
-        self.source = source
-        self.ref = ref
-        self.baseline = baseline
-        self.commit = commit
-        self.prefix = prefix
-        self.is_local = folder is not None
-        self.folder = folder
-        self.config = config
-        self.remote = remote
-        self.author = author
+    name: str
+    source: str
+    baseline: str
+    commit: str
+    prefix: str
+    author: tuple[str, str]
+    folder: str | None
+    config: str | None
+
+    def __post_init__(self):
+        self.ref = f"refs/sweep/{self.name}"
+        """Where git has the commit."""
+        self.namespace = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}"
+        """Where git has the experiments, as DVC does it."""
+        self.is_local, self.has_remote = self.folder is not None, self.config is None
 
     def setup(self, worker) -> None:
-        """Called by Dask on each worker, also on those that come later."""
+        """Get ready: Dask calls it on each worker, also on those that come later."""
         self.worker = worker
         if not self.is_local:
             # Dask gives each worker a new folder, and clears it; what lies beside it is there for the next one.
@@ -72,7 +73,7 @@ class Experiments(WorkerPlugin):
         self.stopping = threading.Event()
 
     async def teardown(self, worker) -> None:
-        """Called by Dask when the sweep is over, or the worker: stops what runs."""
+        """Stop what runs: Dask calls it when the sweep is over, or the worker."""
         self.stopping.set()
         with self.lock:
             clones = list(self.all)
@@ -82,14 +83,14 @@ class Experiments(WorkerPlugin):
             await asyncio.to_thread(clone.close)
 
     def run(self, name: str, settings: list[str]) -> dict[str, str]:
-        """Runs one experiment and pushes it.
+        """Run one experiment and push it.
 
         Returns:
             `status`: "done", "failed", "unable" (as any other would be on this worker) or "stopped"; for what is not done
             also `message`, `log`, `worker` (its address) and `host`.
         """
         clone, log = None, ""
-        ref = f"refs/exps/{self.baseline[:2]}/{self.baseline[2:]}/{name}"
+        ref = f"{self.namespace}/{name}"
         try:
             if not self.is_local:
                 _check_environment()
@@ -100,11 +101,10 @@ class Experiments(WorkerPlugin):
             error = clone.run(name, ref, settings)
             if error is None:
                 clone.owes = True
-                patiently(self.stopping, clone.push, ref)
+                patiently(clone.push, ref, stop=self.stopping)
                 clone.owes = False
                 return {"status": "done"}
-            log = clone.read_log()
-            status = "failed"
+            status, log = "failed", clone.read_log()
         except Stopped:
             status, error = "stopped", "stopped"
         except Unable as problem:
@@ -127,24 +127,23 @@ class Experiments(WorkerPlugin):
             "host": socket.gethostname(),
         }
 
-    def _take_clone(self) -> "Clone":
+    def _take_clone(self) -> Clone:
         with self.lock:
             if self.stopping.is_set():
                 raise Stopped
             if self.idle:
                 return self.idle.pop()
             self.folder.mkdir(parents=True, exist_ok=True)
-            number = 0
-            while (handle := lock(self.folder / f"{number}.lock")) is None:
-                number += 1
-            self.all.append(clone := Clone(self, self.folder / str(number), handle))
+            handles = (lock(self.folder / f"{number}.lock") for number in itertools.count())
+            self.all.append(clone := Clone(self, next(filter(None, handles))))
             return clone
 
 
 def _check_environment() -> None:
-    """Raises Unable where this worker was not started in the project's environment, or has no git."""
-    if lacks := [name for name in NEEDED if importlib.util.find_spec(name) is None]:
+    """Raise Unable if this worker was not started in the project's environment, or has no git."""
+    # What the project's environment has and Dask's own has not.
+    if lacks := [name for name in ("dvc", "papermill", "ipykernel") if importlib.util.find_spec(name) is None]:
         start = "in a clone of the project, by uv run --group sweep dask worker ..."
-        raise Unable(f"its Python, {sys.executable}, lacks {', '.join(lacks)}: start it {start}")
+        raise Unable(f"its Python, {sys.executable}, lacks {', '.join(lacks)}. Fix: start it {start}")
     if shutil.which("git") is None:
-        raise Unable("there is no git: install it there")
+        raise Unable("there is no git. Fix: install it there")
