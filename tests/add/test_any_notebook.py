@@ -2,24 +2,7 @@
 
 import ast
 
-from add_samples import (  # noqa: F401
-    CHURN,
-    DEPENDENCIES,
-    KINDS,
-    NEW_TABLE,
-    SAMPLES,
-    TABLE,
-    Kind,
-    churn,
-    contents,
-    large,
-    own_environ,
-    project,
-    samples,
-    stage,
-    started,
-    untagged,
-)
+from add_samples import churn, own_environ, project, untagged  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 

@@ -1,24 +1,7 @@
 """`copier copy` around a notebook of one's own."""
 
 import pytest
-from add_samples import (  # noqa: F401
-    CHURN,
-    DEPENDENCIES,
-    KINDS,
-    NEW_TABLE,
-    SAMPLES,
-    TABLE,
-    Kind,
-    churn,
-    contents,
-    large,
-    own_environ,
-    project,
-    samples,
-    stage,
-    started,
-    untagged,
-)
+from add_samples import KINDS, churn, contents, large, own_environ, project, samples, stage, started, untagged  # noqa: F401
 from conftest import notebook
 
 
@@ -80,7 +63,7 @@ def test_a_project_around_each_kind(template, samples, churn, tmp_path, name):
         assert f"Running stage '{name}'" in project.run("dvc", "repro").stdout
 
 
-# What the notebook is, what `copier copy` says, the deps of the stage that there is nevertheless, and what mends it.
+# The notebook, what `copier copy` says, the deps that its stage has nevertheless, and the correction.
 BROKEN = {
     "syntax": (
         untagged("N = 1", "open('text/one.txt').read()", "print(N))"),
@@ -103,7 +86,7 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_project_around_what_cannot_run(template, samples, churn, tmp_path, name):
-    text, messages, deps, mend = BROKEN[name]
+    text, messages, deps, correction = BROKEN[name]
     (samples / f"{name}.ipynb").write_text(text)
     project, done = started(template, churn.environ, samples / f"{name}.ipynb", tmp_path / "project")
     assert done.returncode == 0 and all(message in done.stdout for message in messages), done.stdout
@@ -112,7 +95,7 @@ def test_a_project_around_what_cannot_run(template, samples, churn, tmp_path, na
     assert "Start of the project" in project.run("git", "log", "--oneline").stdout
     assert not {f"outputs/{name}.ipynb", f"outputs/code/{name}.py"} & {*project.run("git", "ls-files").stdout.split()}
     # The same command goes on from there.
-    project.replace(f"notebooks/{name}.ipynb", *mend)
+    project.replace(f"notebooks/{name}.ipynb", *correction)
     if name == "missing":
         project.replace("notebooks/missing.ipynb", "from google.colab import drive", "")
     again = ("setup", "--notebook", str(samples / f"{name}.ipynb"))

@@ -1,24 +1,7 @@
 """`pipeline add`: the parameters cell that it finds or makes."""
 
 import pytest
-from add_samples import (  # noqa: F401
-    CHURN,
-    DEPENDENCIES,
-    KINDS,
-    NEW_TABLE,
-    SAMPLES,
-    TABLE,
-    Kind,
-    churn,
-    contents,
-    large,
-    own_environ,
-    project,
-    samples,
-    stage,
-    started,
-    untagged,
-)
+from add_samples import untagged
 from conftest import notebook
 
 from notebook_pipeline.add.lift import lifted

@@ -1,24 +1,7 @@
 """`pipeline add`: files that come along, and paths that follow them."""
 
 import pytest
-from add_samples import (  # noqa: F401
-    CHURN,
-    DEPENDENCIES,
-    KINDS,
-    NEW_TABLE,
-    SAMPLES,
-    TABLE,
-    Kind,
-    churn,
-    contents,
-    large,
-    own_environ,
-    project,
-    samples,
-    stage,
-    started,
-    untagged,
-)
+from add_samples import churn, own_environ, project, stage, untagged  # noqa: F401
 
 from notebook_pipeline.add import command as add
 from notebook_pipeline.add.bring import brought

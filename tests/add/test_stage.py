@@ -6,24 +6,7 @@ import re
 from pathlib import Path
 
 import pytest
-from add_samples import (  # noqa: F401
-    CHURN,
-    DEPENDENCIES,
-    KINDS,
-    NEW_TABLE,
-    SAMPLES,
-    TABLE,
-    Kind,
-    churn,
-    contents,
-    large,
-    own_environ,
-    project,
-    samples,
-    stage,
-    started,
-    untagged,
-)
+from add_samples import KINDS, churn, contents, own_environ, project, samples, stage, untagged  # noqa: F401
 from conftest import notebook
 
 from notebook_pipeline.add import command as add

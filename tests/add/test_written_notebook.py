@@ -7,24 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from add_samples import (  # noqa: F401
-    CHURN,
-    DEPENDENCIES,
-    KINDS,
-    NEW_TABLE,
-    SAMPLES,
-    TABLE,
-    Kind,
-    churn,
-    contents,
-    large,
-    own_environ,
-    project,
-    samples,
-    stage,
-    started,
-    untagged,
-)
+from add_samples import churn, own_environ, project, samples, stage, untagged  # noqa: F401
 from conftest import Workspace, notebook
 
 from notebook_pipeline.add import command as add
@@ -159,7 +142,7 @@ def test_what_it_runs_comes_along_or_is_named(tmp_path):
 
 
 def test_links_stay_links(bare, tmp_path):
-    """What a person shares by a link is written where it lies; a copy that is there already stays as it is."""
+    """What a person shares by a link is written where it lies; a copy that already exists stays as it is."""
     (tmp_path / "p").mkdir()
     bare.path = (tmp_path / ".pipeline").rename(tmp_path / "p/.pipeline").parent
     bare.run("dvc", "init", "--quiet", "--no-scm")

@@ -358,7 +358,7 @@ def test_values_that_dvc_takes_for_equal(here, entry, case):
 
 
 def test_beside_an_editor(project):
-    """The whole way: an editor's run is refused, named, and mended by what the message says."""
+    """The whole way: an editor's run is refused, named, and corrected by what the message says."""
     metrics = project.read("outputs/metrics.yaml")
     project.write("outputs/metrics.yaml", "accuracy: 1.0\n")
     with (project.path / "outputs/predictions.csv").open("a") as file:

@@ -129,7 +129,7 @@ def _describe(error: MarkedYAMLError, text: str) -> str:
 
 
 def _describe_repeated(text: str, mark: StringMark) -> str | None:
-    """Describe the key at `mark`, which stands twice; None if it is written in two ways (`1` and `0x1`)."""
+    """Describe the key at `mark`, which is defined twice; None if it is spelt in two ways (`1` and `0x1`)."""
     nodes = [yaml_edit.node(text, ())]
     for node in nodes:
         keys = [key for key, _ in node.value] if isinstance(node, MappingNode) else []

@@ -64,7 +64,7 @@ def with_block(text: str, keys: tuple[str, ...], block: str) -> str:
     """Add a key whose lines are given behind the last key of its mapping.
 
     Args:
-        block: whole lines, indented as they are to stand there, the first of them `key:`.
+        block: whole lines that are already indented; the first one is `key:`.
 
     Raises:
         EditError: there is no place for it.

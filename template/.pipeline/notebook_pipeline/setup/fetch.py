@@ -126,7 +126,7 @@ def _fetch() -> str:
 
 
 def _find_missing(repo) -> tuple[list, list]:
-    """Find the outs, as DVC has them, of which a part at least is not in the checkout, and not in the cache; inputs first."""
+    """Find the outs, as DVC has them, that the checkout and the cache lack at least in part; inputs first."""
     status = repo.data_status(granular=True)
     outs = sorted((out for out in repo.index.outs if out.use_cache), key=lambda out: not out.stage.is_data_source)
 
