@@ -35,12 +35,11 @@ def read(path: Path, file: str) -> object:
     """
     try:
         text = path.read_text(encoding="utf-8-sig")
+        data = _parse(text, file) or {}
     except FileNotFoundError:
         raise ProjectError(f"{file}: does not exist here. Fix: run the command in the project's root") from None
     except UnicodeDecodeError:
         raise ProjectError(f"{file}: is not UTF-8 text. Fix: save it as UTF-8") from None
-    try:
-        data = _parse(text, file) or {}
     except RecursionError:
         raise ProjectError(f"{file}: is nested too deep to be read. Fix: use fewer levels") from None
     except MarkedYAMLError as error:
@@ -131,15 +130,14 @@ def _describe(error: MarkedYAMLError, text: str) -> str:
 def _describe_repeated(text: str, mark: StringMark) -> str | None:
     """Describe the key at `mark`, which is defined twice; None if it is spelt in two ways (`1` and `0x1`)."""
     nodes = [yaml_edit.node(text, ())]
-    for node in nodes:
-        keys = [key for key, _ in node.value] if isinstance(node, MappingNode) else []
-        for second in keys:
+    for node in nodes:  # it grows
+        pairs = node.value if isinstance(node, MappingNode) else []
+        for second, _ in pairs:
             if (second.start_mark.line, second.start_mark.column) == (mark.line, mark.column):
-                first = next(key for key in keys if key.value == second.value)
-                line = first.start_mark.line + 1
-                twice = f"`{second.value}` is defined twice (line {line}, too). Fix: keep one"
+                first = next(key for key, _ in pairs if key.value == second.value)
+                twice = f"`{second.value}` is defined twice (line {first.start_mark.line + 1}, too). Fix: keep one"
                 return None if first is second else twice
-        inner = [value for _, value in node.value] if keys else node.value if isinstance(node, SequenceNode) else []
+        inner = node.value if isinstance(node, SequenceNode) else [value for _, value in pairs]
         # An alias may lead back to where it stands.
         nodes += [each for each in inner if each.start_mark.line <= mark.line and each not in nodes]
     return None

@@ -1,4 +1,7 @@
-"""What dvc.lock records of each stage's last run, and the values that differ from it though DVC sees no change."""
+"""What dvc.lock records of each stage's last run, and the values that differ from it though DVC sees no change.
+
+A dvc.lock that cannot be read raises ProjectError.
+"""
 
 import functools
 import json
@@ -11,17 +14,11 @@ from notebook_pipeline import files, shell
 from notebook_pipeline.project.project import Project, ProjectError, Stage
 
 LOCK_FILE = "dvc.lock"
-
-
 UNREADABLE = f"{LOCK_FILE}: cannot be read, perhaps because of a merge conflict. Fix: `git checkout HEAD {LOCK_FILE}`, `uv run dvc repro`"
 
 
 def read() -> dict[str, dict]:
-    """Read the record of each stage, by its name, in the current folder; nothing if no stage has run.
-
-    Raises:
-        ProjectError: dvc.lock cannot be read.
-    """
+    """Read the record of each stage, by its name, in the current folder; nothing if no stage has run."""
     try:
         return parse(files.read(LOCK_FILE))
     except FileNotFoundError:
@@ -32,11 +29,7 @@ def read() -> dict[str, dict]:
 
 @functools.lru_cache(maxsize=2)
 def parse(text: str) -> dict[str, dict]:
-    """Read the record of each stage in the text of a dvc.lock.
-
-    Raises:
-        ProjectError: it cannot be read.
-    """
+    """Read the record of each stage in the text of a dvc.lock."""
     try:
         return {**YAML(typ="safe", pure=True).load(text)["stages"]}
     except (YAMLError, TypeError, LookupError):

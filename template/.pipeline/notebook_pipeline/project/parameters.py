@@ -64,25 +64,25 @@ class Match:
         self.parameters: dict[str, Parameter] = {}
         self.problems: list[str] = []
         for parameter in notebook.parameters:
-            if twin := self.parameters.get(parameter.key):
+            twin = self.parameters.setdefault(parameter.key, parameter)
+            if twin is not parameter:
                 names = f"`{twin.name}` and `{parameter.name}`"
                 self._say(f"{self._place(parameter)}: {names} are the same key `{parameter.key}`. Fix: rename one")
-            self.parameters[parameter.key] = parameter
 
     def give(self) -> Given:
         before = len(self.problems)
-        found = [*self._read()]
-        names = {_name(keys) for _, keys, _ in found}
+        found = {(file, keys): value for file, keys, value in self._read()}
+        names = {_name(keys) for _, keys in found}
         # An entry that is not clear may be what gives them.
         is_clear = len(self.problems) == before
         lacking = [parameter for key, parameter in self.parameters.items() if key not in names and is_clear]
-        surplus = [str(keys[-1]) for _, keys, _ in found if _name(keys) not in self.parameters]
+        surplus = [str(keys[-1]) for _, keys in found if _name(keys) not in self.parameters]
         values, origins, doubts = {}, {}, []
-        for file, keys, value in found:
+        for (file, keys), value in found.items():
             key = _name(keys)
             place = f"{self.project.place_of(file, keys)}: `{_dotted(keys)}`"
             parameter = self.parameters.get(key)
-            if key in origins and origins[key] != place:
+            if key in origins:
                 self._say(
                     f"{place} and {origins[key]} both define `{key}` for stage `{self.stage.name}`. "
                     "Fix: rename one, or list only the one wanted in the stage's `params:`"
@@ -99,8 +99,7 @@ class Match:
         return Given(values, self.problems, missing, doubts)
 
     def _read(self) -> Iterator[tuple[str, tuple, object]]:
-        """Yield file, path of keys and value of each parameter that the `params:` list names, once each."""
-        seen = set()
+        """Yield file, path of keys and value of each parameter that the `params:` list names."""
         for file, entry in entries(self.stage):
             data = self.project.load(file)
             for keys in [tuple(entry.split("."))] if entry is not None else [(key,) for key in data]:
@@ -110,31 +109,30 @@ class Match:
                     self._say(self._describe_no_key(file, entry))
                     continue
                 self.problems += self._describe_mixed_keys(file, keys, value)
-                inner = [(*keys, key) for key in value] if isinstance(value, dict) else []
-                found = [keys]
-                # An empty section is one, too.
-                if _name(keys) not in self.parameters and isinstance(value, dict | None):
-                    found = inner
-                elif any(_name(path) in self.parameters for path in inner):
+                inner = [(file, (*keys, key), each) for key, each in value.items()] if isinstance(value, dict) else []
+                if self._is_section(keys, value):
+                    yield from inner
+                elif any(_name(path) in self.parameters for _, path, _ in inner):
                     self._say(
                         f"{self.project.place_of(file, keys)}: `{entry or keys[-1]}` may be a parameter or a section: "
                         "the notebook has parameters of its name and of its keys. Fix: rename one"
                     )
-                    continue
-                for path in found:
-                    if (file, path) not in seen:
-                        seen.add((file, path))
-                        yield file, path, value_at(data, path)
+                else:
+                    yield file, keys, value
+
+    def _is_section(self, keys: tuple, value: object) -> bool:
+        """Whether a value is a section, an empty one perhaps: a key of a parameter's name is that parameter."""
+        return _name(keys) not in self.parameters and isinstance(value, dict | None)
 
     def _find_sections(self, parameter: Parameter, surplus: list[str]) -> Missing:
         data, sections = self.project.load(PARAMS_FILE), []
         for file, entry in entries(self.stage):
             keys = tuple(entry.split(".")) if entry else ()  # the whole file is the section ()
-            # A key of a parameter's name is that parameter, not a section.
-            is_section = (
-                not keys or _name(keys) not in self.parameters and isinstance(value_at(data, keys), dict | None)
-            )
-            if file == PARAMS_FILE and is_section and keys not in sections:
+            if (
+                file == PARAMS_FILE
+                and keys not in sections
+                and (not keys or self._is_section(keys, value_at(data, keys)))
+            ):
                 sections.append(keys)
         named = (as_spelt(parameter.section, data),)
         sections = [named] if named in sections else sections
@@ -158,8 +156,6 @@ class Match:
             for path in ([(key, inner) for inner in value] if isinstance(value, dict) else [(key,)])
         ]
         return [path for path in found if _name(path) == parameter.key]
-
-    # Messages
 
     def _say(self, problem: str) -> None:
         self.problems.append(problem)

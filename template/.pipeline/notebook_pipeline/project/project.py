@@ -7,7 +7,7 @@ those of https://doc.dvc.org/user-guide/project-structure/dvcyaml-files, and tes
 import contextlib
 import functools
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from notebook_pipeline.notebook.document import Notebook
@@ -15,16 +15,7 @@ from notebook_pipeline.project import data_file, parameters
 from notebook_pipeline.project.data_file import PARAMS_FILE, PIPELINE_FILE, ProjectError, value_at
 from notebook_pipeline.project.parameters import Given
 from notebook_pipeline.project.paths import from_here
-from notebook_pipeline.project.stages import (
-    Stage,
-    describe,
-    expand,
-    fill,
-    fill_stage,
-    merge,
-    require,
-    require_stage,
-)
+from notebook_pipeline.project.stages import Stage, describe, expand, fill, fill_stage, merge, require, require_stage
 
 _WORD = r"(?<![^\s\"'])%s(?![^\s\"'])"
 """A word of a command line, with quotes around it or without."""
@@ -32,6 +23,8 @@ _WORD = r"(?<![^\s\"'])%s(?![^\s\"'])"
 
 class Project:
     """A project's folder.
+
+    Each method raises ProjectError if a file that it needs does not exist, cannot be read, or does not say what DVC takes.
 
     Attributes:
         root: the folder that holds dvc.yaml and params.yaml.
@@ -42,11 +35,7 @@ class Project:
         self._files = {}
 
     def stages(self) -> list[Stage]:
-        """Return all stages of dvc.yaml, in its order.
-
-        Raises:
-            ProjectError: dvc.yaml does not exist, cannot be read, or uses a variable that is not defined.
-        """
+        """Return all stages of dvc.yaml, in its order."""
         return self._stages
 
     @functools.cached_property
@@ -69,21 +58,24 @@ class Project:
         return found
 
     def stage(self, name: str) -> Stage:
-        """Return the stage that DVC calls `name` (the DVC_STAGE of a running stage).
-
-        Raises:
-            ProjectError: there is none.
-        """
+        """Return the stage that DVC calls `name` (the DVC_STAGE of a running stage)."""
         # Started in a folder of the project, DVC says `../dvc.yaml:train`.
         own = re.sub(rf"^(\.\.[\\/])+{re.escape(PIPELINE_FILE)}:", "", name)
-        for stage in self.stages():
-            if stage.name == own:
-                return stage
         if f"{PIPELINE_FILE}:" in own:
             raise ProjectError(
                 f"{own}: a notebook runs only in a stage of the {PIPELINE_FILE} beside {PARAMS_FILE}. Fix: move the stage there"
             )
-        raise ProjectError(f"{PIPELINE_FILE}: there is no stage `{own}`")
+        return self._find(f"there is no stage `{own}`", lambda stage: stage.name == own)
+
+    def stage_running(self, notebook: str, output: str) -> Stage:
+        """Return the stage whose command is `pipeline run NOTEBOOK OUTPUT`."""
+        problem = f"no stage runs `pipeline run {notebook} {output}`: its `params:` list would say which values the notebook gets"
+        return self._find(problem, lambda stage: stage.calls("run") == (notebook, output))
+
+    def _find(self, problem: str, is_wanted: Callable[[Stage], bool]) -> Stage:
+        for stage in filter(is_wanted, self.stages()):
+            return stage
+        raise ProjectError(f"{PIPELINE_FILE}: {problem}")
 
     def upstream(self, stage: Stage) -> list[Stage]:
         """Find the stages whose outs a stage depends on, and theirs in turn."""
@@ -95,11 +87,7 @@ class Project:
         return found[1:]
 
     def tracked(self, stage: Stage) -> dict[str, dict[str, object]]:
-        """Return the values that the stage's `params:` list has DVC track, as dvc.lock has them: by file and entry.
-
-        Raises:
-            ProjectError: a file of parameters does not exist or cannot be read.
-        """
+        """Return the values that the stage's `params:` list has DVC track, as dvc.lock has them: by file and entry."""
         found = {}
         for file, entry in parameters.entries(stage):
             data = self.load(file)
@@ -108,40 +96,24 @@ class Project:
                 values |= data if entry is None else {entry: value_at(data, tuple(entry.split(".")))}
         return found
 
-    def stage_running(self, notebook: str, output: str) -> Stage:
-        """Return the stage whose command is `pipeline run NOTEBOOK OUTPUT`.
-
-        Raises:
-            ProjectError: there is none.
-        """
-        for stage in self.stages():
-            if stage.calls("run") == (notebook, output):
-                return stage
-        raise ProjectError(
-            f"{PIPELINE_FILE}: no stage runs `pipeline run {notebook} {output}`: "
-            "its `params:` list would say which values the notebook gets"
-        )
-
     def gone(self, notebook: str) -> str | None:
         """Describe what to do about a notebook that stages need and that does not exist; None if it does, or if dvc.yaml cannot be read."""
-        try:
+        stages = []
+        with contextlib.suppress(ProjectError):
             stages = [each for each in self.stages() if re.search(_WORD % re.escape(notebook), "\n".join(each.cmd))]
-        except ProjectError:
-            return None
         if not stages or (self.root / notebook).exists():
             return None
         # The one that runs it says more than the one that writes its code.
-        stages = {stage.keys[1]: stage for stage in sorted(stages, key=lambda each: each.calls("code") is not None)}
+        stages.sort(key=lambda each: each.calls("code") is not None)
         ways = [
-            f"delete the stage `{name}`"
+            f"delete the stage `{stage.keys[1]}`"
             if notebook in " ".join(stage.raw_cmd)
-            else f"remove `{Path(notebook).stem}` from the list of the stage `{name}`"
-            for name, stage in stages.items()
+            else f"remove `{Path(notebook).stem}` from the list of the stage `{stage.keys[1]}`"
+            for stage in stages
         ]
-        name, stage = next(iter(stages.items()))
         return (
-            f"{self.place(stage, 'cmd')}: stage `{name}` needs {notebook}, which does not exist. Fix: restore it "
-            f"(`git checkout HEAD -- {notebook}`), or {' and '.join(ways)}"
+            f"{self.place(stages[0], 'cmd')}: stage `{stages[0].keys[1]}` needs {notebook}, which does not exist. Fix: restore it "
+            f"(`git checkout HEAD -- {notebook}`), or {' and '.join(dict.fromkeys(ways))}"
         )
 
     def parameters(self, stage: Stage, notebook: Notebook) -> Given:
@@ -149,9 +121,6 @@ class Project:
 
         An entry that is a mapping is a section: each of its keys is a parameter. Any other entry is itself a key, and so
         is a mapping whose name the notebook has as a parameter. A parameter's name and its key differ in case at most.
-
-        Raises:
-            ProjectError: a file of parameters does not exist or cannot be read.
         """
         return parameters.Match(self, stage, notebook).give()
 
@@ -171,11 +140,7 @@ class Project:
         return known
 
     def load(self, file: str) -> dict:
-        """Read a YAML, JSON or TOML file as DVC does, once.
-
-        Raises:
-            ProjectError: it does not exist, cannot be read, or holds a value that DVC cannot track.
-        """
+        """Read a YAML, JSON or TOML file as DVC does, once."""
         if file not in self._files:
             data = data_file.read(self.root / file, file)
             self._files[file] = data if file == PIPELINE_FILE else require(data, dict, file)

@@ -1,4 +1,7 @@
-"""Stages of dvc.yaml: what one says, and those that `foreach`, `matrix` and `${...}` stand for."""
+"""Stages of dvc.yaml: what one says, and those that `foreach`, `matrix` and `${...}` stand for.
+
+Each function raises ProjectError for what DVC does not take, and for a variable that is not defined.
+"""
 
 import itertools
 import json
@@ -77,22 +80,14 @@ def describe(name: object) -> str:
 
 
 def require(value: object, kind: type, where: str, said: str = "") -> list | dict:
-    """Return a value if it is what DVC takes there, as a list or a mapping.
-
-    Raises:
-        ProjectError: it is not.
-    """
+    """Return a value if it is what DVC takes there, as a list or a mapping."""
     if not isinstance(value, kind):
         raise ProjectError(f"{where}: must be {said or _SAID.get(kind, _A_LIST)}")
     return value
 
 
 def require_stage(name: object, definition: object) -> None:
-    """Refuse what DVC does not take as a stage; what an option of an entry says is left to DVC.
-
-    Raises:
-        ProjectError: it is no stage.
-    """
+    """Refuse what DVC does not take as a stage; what an option of an entry says is left to DVC."""
     where = describe(name)
     if not isinstance(name, str) or not name:
         raise ProjectError(f"{where}: its name is not text. Fix: write it in quotes")
@@ -162,11 +157,7 @@ def _label(raw: object, items: list, axis: str = "") -> Iterator[str]:
 
 
 def fill_stage(name: str, keys: tuple[str, ...], body: dict, variables: dict, wdir: str) -> Stage:
-    """Make a stage of its definition.
-
-    Raises:
-        ProjectError: a variable is not defined.
-    """
+    """Make a stage of its definition."""
     filled = {key: fill(body.get(key) or [], variables, describe(name)) for key in ("cmd", *LISTS) if key != "vars"}
     # A path, or a mapping of one to its options.
     outs = [
@@ -194,11 +185,7 @@ def _split_lines(cmd: object) -> tuple[str, ...]:
 
 
 def fill(value: object, variables: dict, where: str) -> object:
-    """Replace each `${...}` in a value of dvc.yaml (dvc/parsing/interpolate.py).
-
-    Raises:
-        ProjectError: one of them is not defined.
-    """
+    """Replace each `${...}` in a value of dvc.yaml (dvc/parsing/interpolate.py)."""
     if isinstance(value, dict):
         return {fill(key, variables, where): fill(inner, variables, where) for key, inner in value.items()}
     if isinstance(value, list):
@@ -244,20 +231,12 @@ def to_text(value: object) -> str:
 
 
 def command(verb: str, *paths: str) -> str:
-    """Make the command line of a stage, which sh and Windows' cmd read alike.
-
-    Raises:
-        ProjectError: one of the paths cannot be said in both.
-    """
+    """Make the command line of a stage, which sh and Windows' cmd read alike."""
     return " ".join(["pipeline", verb, *map(quoted, paths)])
 
 
 def quoted(path: str) -> str:
-    """Make one word of a path for sh and for Windows' cmd: in double quotes if it needs them.
-
-    Raises:
-        ProjectError: it cannot be said in both.
-    """
+    """Make one word of a path for sh and for Windows' cmd: in double quotes if it needs them. Some paths cannot be said in both."""
     if unfit := re.search(r"""["$`\\\x00-\x1f\x7f]|%[^%]+%""", path):
         shown = path.encode("unicode_escape").decode() if unfit[0] < " " else path
         raise ProjectError(f"{shown}: a stage's command cannot name a file with {unfit[0]!r}. Fix: rename the file")

@@ -1,4 +1,7 @@
-"""Edits of a YAML file's text that leave every other byte of it as a person wrote it."""
+"""Edits of a YAML file's text that leave every other byte of it as a person wrote it.
+
+Each raises EditError if there is no place for it, or if the new text would not be read as it is meant.
+"""
 
 import functools
 import io
@@ -31,9 +34,6 @@ def with_key(text: str, keys: tuple[str, ...], value: object, comment: str = "")
         keys: the path of the new key.
         value: anything that YAML 1.2 can say.
         comment: stands behind the value, without `#`; left out if there is no line of its own for it.
-
-    Raises:
-        EditError: there is no place for it, or the value would not be read back as it is.
     """
     depth = len(keys) - 1
     while depth and node(text, keys[:depth]) is None:
@@ -49,11 +49,7 @@ def with_key(text: str, keys: tuple[str, ...], value: object, comment: str = "")
 
 
 def with_item(text: str, keys: tuple[str, ...], item: object) -> str:
-    """Add an item at the end of the sequence under `keys`, which is made if it does not exist.
-
-    Raises:
-        EditError: there is no place for it.
-    """
+    """Add an item at the end of the sequence under `keys`, which is made if it does not exist."""
     if node(text, keys) is None:
         return with_key(text, keys, [item])
     flow = on_one_line([item])[1:-1]
@@ -65,9 +61,6 @@ def with_block(text: str, keys: tuple[str, ...], block: str) -> str:
 
     Args:
         block: whole lines that are already indented; the first one is `key:`.
-
-    Raises:
-        EditError: there is no place for it.
     """
     *sections, _ = keys
     if node(text, sections) is None:
@@ -78,11 +71,7 @@ def with_block(text: str, keys: tuple[str, ...], block: str) -> str:
 
 
 def on_one_line(value: object) -> str:
-    """Write a value as YAML 1.2, which is what DVC reads, on one line.
-
-    Raises:
-        EditError: YAML has no such value.
-    """
+    """Write a value as YAML 1.2, which is what DVC reads, on one line."""
     yaml = YAML(typ="safe", pure=True)
     yaml.default_flow_style = True
     yaml.width = 10**9
