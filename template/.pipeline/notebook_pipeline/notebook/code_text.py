@@ -11,12 +11,8 @@ from .syntax import UNREADABLE, parse_python, recurse_deeply
 
 # What the tree of a cell has instead of text: the literal part of `{x=}`, and the `t` of a template string.
 _LITERAL, _TEMPLATE = "\0", "\1"
-
-
 # How a cell begins in a code file, and the one of parameters goes on.
 CELL, _PARAMETERS = "# %%\n", "# parameters: "
-
-
 # The grammar that all Pythons are held to.
 _OLDEST = (3, 11)
 

@@ -37,12 +37,8 @@ __all__ = [
 ]  # fmt: skip
 
 PARAMETERS_TAG = "parameters"
-
-
 # Papermill's tag for the cell that it adds: https://papermill.readthedocs.io/en/latest/usage-parameterize.html
 INJECTED_TAG = "injected-parameters"
-
-
 # nbclient's tag for a cell that it skips (`NotebookClient.skip_cells_with_tag`).
 SKIPPED_TAG = "skip-execution"
 

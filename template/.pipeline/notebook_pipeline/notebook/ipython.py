@@ -8,8 +8,6 @@ from .syntax import UNREADABLE, parse_python
 
 # Cell magics whose body is Python of the notebook.
 PYTHON_CELL_MAGIC = re.compile(r"%%(time|capture|prun)\b(?!.*-[a-zA-Z]*c\b)")
-
-
 # Of those that ruff takes for Python, too, the others.
 FORMATTED_CELL_MAGIC = re.compile(r"%%(debug|ipytest|pypy|python3?|timeit)\b")
 
@@ -46,11 +44,7 @@ def replace_parts(source: str, edits: list[tuple[int, int, str]]) -> str:
 
 
 _LOGICAL_LINE = re.compile(r"(?:\\\n|[^\n])*")
-
-
 _ASSIGNED = re.compile(r"""(?P<target>(?:[^=!%?#'"]|"[^"]*"|'[^']*')*=)\s*(?P<sign>[!%])(?P<rest>.*)""")
-
-
 _HELP = re.compile(r"""\?.*|[^#'"]+\?""")
 
 
@@ -77,8 +71,6 @@ def _magic_call(text: str) -> str:
 
 
 _BRACKETS = r"\[(?:[^\[\]]|\[(?:[^\[\]]|\[[^\[\]]*\])*\])*\]"
-
-
 _STEP = re.compile(
     r"""\#[^\n]*|\\\n|[\n()\[\]{}:]|!(?!=)"""
     r"""|(?P<prefix>(?<!\w)[bfrtuBFRTU]{1,2})?(?P<quote>\"{3}|'{3}|["'])"""

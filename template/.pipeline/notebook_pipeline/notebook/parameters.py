@@ -103,8 +103,6 @@ _TYPES = {
     # YAML has no such values, so these never fit: a list that arrives in their place is named.
     "tuple": tuple, "Tuple": tuple, "set": set, "Set": set, "bytes": bytes, "complex": complex,
 }  # fmt: skip
-
-
 # What may stand in for a default of the same kind; any literal is of one.
 _KINDS = ((int, float), (str,), (list, tuple), (dict,), (object,))
 
@@ -173,8 +171,6 @@ def _all(*verdicts: bool | None) -> bool | None:
 _FOR_TOOLS = re.compile(
     r"(?:noqa|nosec|NOSONAR)\b|(?:pylint|fmt|isort|mypy|pyright|ruff|flake8|pragma)\s*:|type:\s*ignore\b"
 )
-
-
 _REMINDER = re.compile(r"(?:todo|fixme|xxx|hack|bug|note|nb)\b", re.IGNORECASE)
 
 

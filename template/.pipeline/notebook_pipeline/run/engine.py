@@ -50,10 +50,8 @@ class _Engine(Engine):
     def execute_managed_notebook(cls, nb_man, kernel_name, *, run, kernel, **kwargs):
         run.executed = nb_man.nb
         run.executed.metadata.papermill.pop("parameters", None)
-        # Papermill saves at each cell's start and end: with large outputs that takes longer than the cells.
-        nb_man.save = lambda **_: run.save_now_and_then()
         terminal = sys.stderr.isatty()
-        run.client = PapermillNotebookClient(
+        run.client = _Client(
             nb_man,
             km=kernel,
             log=logging.getLogger("papermill"),
@@ -64,10 +62,21 @@ class _Engine(Engine):
             # What a cell prints may take longer to come than the cell took to print it.
             iopub_timeout=3600,
             on_cell_execute=run.note_current,
+            on_cell_executed=run.note_request,
             on_cell_error=run.note_error,
             record_timing=False,
         )
+        run.client.run = run
         run.client.execute(cleanup_kc=True)
+
+
+class _Client(PapermillNotebookClient):
+    """Papermill's client, which saves the notebook now and then: as often as Papermill does takes longer than the cells."""
+
+    def process_message(self, *args, **kwargs):
+        output = super().process_message(*args, **kwargs)
+        self.run.save_now_and_then()
+        return output
 
 
 class _Translator(PythonTranslator):

@@ -1,5 +1,7 @@
 """Executes a notebook by Papermill, keeps what ran however it ends, and reads off it what went wrong."""
 
+from __future__ import annotations
+
 import contextlib
 import os
 import queue
@@ -7,7 +9,9 @@ import signal
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from notebook_pipeline import files, shell
 from notebook_pipeline.notebook import executed
@@ -16,6 +20,10 @@ from notebook_pipeline.run import outcome, stop
 from notebook_pipeline.run.kernel_folder import DRAWN, LOG, make_kernel_folder
 from notebook_pipeline.run.trace import Trace, normalize
 from notebook_pipeline.run.undeclared import drop_named, list_shown_by_dvc
+
+if TYPE_CHECKING:  # slow to import
+    from nbclient import NotebookClient
+    from nbformat import NotebookNode
 
 SAVE_EVERY = 30.0
 """Seconds between two saves of the notebook while it runs."""
@@ -41,38 +49,38 @@ def execute(notebook: Notebook, values: dict, output: str, inputs: Iterable[str]
     return code, trace
 
 
+@dataclass
 class Execution:
     """One execution of a notebook by Papermill."""
 
-    def __init__(self, notebook: Notebook, values: dict[str, object], output: str, trace: Trace):
-        self.notebook = notebook
-        self.values = values
-        self.output = output
-        self.executed = None
-        """The notebook in execution, once Papermill has made it."""
-        self.current = None
-        """The index in it of the cell that runs."""
-        self.error = None
-        """The index of a cell that failed, and the kernel's reply."""
-        self.kernel_group = None
-        """The process group of the kernel."""
-        self.kernel_log = ""
-        """What the kernel wrote beside its messages: the reason where it could not even start."""
-        self.began = time.time()
-        self.saved = time.monotonic()
-        self.trace = trace
-        self.client = None
-        """What speaks with the kernel, once it does."""
-        self.cells_of = {}
-        """For each request to execute a cell, by its id: the index of the cell."""
-        self.ending = False
-        """Whether the kernel has been asked to end."""
-        self.endless = False
-        """Whether it did not end by itself after all cells."""
-        self.last_words = ""
-        """What came on stderr while the kernel ended."""
-        self.drawn = []
-        """What the kernel drew by lot."""
+    notebook: Notebook
+    values: dict[str, object]
+    output: str
+    trace: Trace
+    executed: NotebookNode | None = None
+    """The notebook in execution, once Papermill has made it."""
+    current: int | None = None
+    """The index in it of the cell that runs."""
+    error: tuple[int, dict] | None = None
+    """The index of a cell that failed, and the kernel's reply."""
+    client: NotebookClient | None = None
+    """What speaks with the kernel, once it does."""
+    kernel_group: int | None = None
+    """The process group of the kernel."""
+    kernel_log: str = ""
+    """What the kernel wrote beside its messages: the reason where it could not even start."""
+    drawn: list[str] = field(default_factory=list)
+    """What the kernel drew by lot."""
+    cells_of: dict[str, int] = field(default_factory=dict)
+    """For each request to execute a cell whose turn is over, by its id: the index of the cell."""
+    ending: bool = False
+    """Whether the kernel has been asked to end."""
+    endless: bool = False
+    """Whether it did not end by itself after all cells."""
+    last_words: str = ""
+    """What came on stderr while the kernel ended."""
+    began: float = field(default_factory=time.time)
+    saved: float = field(default_factory=time.monotonic)
 
     def execute(self) -> int:
         """Runs all cells, reports what went wrong, and returns the exit code."""
@@ -110,27 +118,23 @@ class Execution:
         return code
 
     def _execute_with_papermill(self) -> None:
-        with make_kernel_folder() as folder, self._keep_files_of_kernel(folder):
-            # The kernel takes a second to start: meanwhile the files are looked at, and Papermill is imported.
-            with files.naming(folder):
-                from notebook_pipeline.run.kernel import start_kernel  # slow to import
+        with make_kernel_folder() as folder:
+            try:
+                # The kernel takes a second to start: meanwhile the files are looked at, and Papermill is imported.
+                with files.naming(folder):
+                    from notebook_pipeline.run.kernel import start_kernel  # slow to import
 
-                kernel = start_kernel(self, folder)
-            with self.trace:
-                from notebook_pipeline.run.engine import execute_with_papermill
+                    kernel = start_kernel(self, folder)
+                with self.trace:
+                    from notebook_pipeline.run.engine import execute_with_papermill
 
-                execute_with_papermill(self, kernel)
-
-    @contextlib.contextmanager
-    def _keep_files_of_kernel(self, folder: str):
-        """Keeps what the kernel left in its folder."""
-        try:
-            yield
-        finally:
-            with contextlib.suppress(FileNotFoundError):
-                self.kernel_log = Path(folder, LOG).read_text(encoding="utf-8", errors="replace")
-            with contextlib.suppress(FileNotFoundError):
-                self.drawn = Path(folder, DRAWN).read_text(encoding="ascii").split()
+                    execute_with_papermill(self, kernel)
+            finally:
+                self.kernel_log, drawn = (
+                    path.read_text(encoding="utf-8", errors="replace") if path.exists() else ""
+                    for path in (Path(folder, LOG), Path(folder, DRAWN))
+                )
+                self.drawn = drawn.split()
 
     def note_current(self, cell, cell_index: int) -> None:
         """Remembers which cell runs (a hook of nbclient's)."""
@@ -148,9 +152,9 @@ class Execution:
                 files.write(self.output, executed.as_text(self._repeatable()))
             self.saved = time.monotonic()
 
-    def note_request(self, message_id: str) -> None:
-        """Remembers which cell a request to execute is of."""
-        self.cells_of[message_id] = self.current
+    def note_request(self, cell, cell_index: int, execute_reply: dict) -> None:
+        """Remembers which cell a request to execute was of (a hook of nbclient's)."""
+        self.cells_of[execute_reply["parent_header"]["msg_id"]] = cell_index
 
     def hear(self, message: dict) -> None:
         """Sees each message of the kernel, and takes those that nbclient drops: of a cell whose turn is over.

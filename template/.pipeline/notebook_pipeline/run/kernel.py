@@ -9,7 +9,7 @@ from pathlib import Path
 
 from jupyter_client import AsyncKernelClient, AsyncKernelManager
 from jupyter_client.channels import AsyncZMQSocketChannel
-from jupyter_client.kernelspec import KernelSpec
+from jupyter_client.kernelspec import KernelSpec, KernelSpecManager
 from jupyter_core.utils import ensure_event_loop, run_sync
 
 from notebook_pipeline import files
@@ -29,12 +29,15 @@ def start_kernel(run, folder: str) -> AsyncKernelManager:
     # Sockets in the file system: no port to lose to a kernel started at the same moment, nothing to encrypt. Windows
     # has none for ZeroMQ, and a path has room for about 100 characters.
     transport = "ipc" if os.name == "posix" and len(folder) < 80 else "tcp"
-    kernel = _Kernel(run, _describe(folder), transport, os.path.join(folder, "kernel.json"))
+    specs = _Specs()
+    specs.spec = _describe(folder)
+    connection = {"transport": transport, "connection_file": os.path.join(folder, "kernel.json")}
+    kernel = _Kernel(run, kernel_spec_manager=specs, **connection)
     with open(os.path.join(folder, LOG), "wb") as log:
         # What the notebook and its processes print comes as messages; here it would come a second time, and with it what
         # ZeroMQ now and then has to say about its end. On Windows, what other processes print comes here alone.
         run_sync(kernel.start_kernel)(**({"stdout": log, "stderr": log} if os.name == "posix" else {}))
-    run.kernel_group = kernel.provisioner.pgid
+    run.kernel_group = run_sync(kernel.provisioner.get_provisioner_info)().get("pgid")
     return kernel
 
 
@@ -74,6 +77,13 @@ def _describe(folder: str) -> KernelSpec:
     )
 
 
+class _Specs(KernelSpecManager):
+    """Knows the kernel of this run only."""
+
+    def get_kernel_spec(self, kernel_name: str) -> KernelSpec:
+        return self.spec
+
+
 class _Outputs(AsyncZMQSocketChannel):
     """The channel on which outputs come."""
 
@@ -95,11 +105,6 @@ class _Client(AsyncKernelClient):
         super().start_channels(**channels | {"hb": False})
         self.iopub_channel.hear = self.parent.run.hear
 
-    def execute(self, *args, **kwargs):
-        message_id = super().execute(*args, **kwargs)
-        self.parent.run.note_request(message_id)
-        return message_id
-
     async def wait_for_ready(self, timeout=None):
         # Jupyter's own then waits until nothing has come for 0.2 s. What belongs to no cell, nbclient drops itself.
         until = time.monotonic() + timeout
@@ -115,14 +120,9 @@ class _Client(AsyncKernelClient):
 class _Kernel(AsyncKernelManager):
     client_factory = _Client
 
-    def __init__(self, run, spec: KernelSpec, transport: str, connection_file: str):
-        super().__init__(transport=transport, connection_file=connection_file)
+    def __init__(self, run, **traits):
+        super().__init__(**traits)
         self.run = run
-        self.spec = spec
-
-    @property
-    def kernel_spec(self) -> KernelSpec:
-        return self.spec
 
     async def shutdown_kernel(self, now=False, restart=False):
         """End the kernel. One that is busy would not answer a polite request, and is killed.
