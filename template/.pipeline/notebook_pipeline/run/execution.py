@@ -37,7 +37,7 @@ def execute(notebook: Notebook, values: dict, output: str, inputs: Iterable[str]
 
     Returns the exit code, and what the notebook read and wrote: neither itself nor the executed one.
     """
-    run = Execution(notebook, values, output, Trace(normalize(path) for path in inputs if "://" not in path))
+    run = Execution(notebook, values, output, Trace({normalize(path) for path in inputs if "://" not in path}))
     code, trace = run.execute(), run.trace
     for own in (notebook.path, output):
         trace.read.discard(normalize(own))

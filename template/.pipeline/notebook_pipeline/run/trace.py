@@ -7,12 +7,14 @@ and DVC, which an editor calls all the time, the trace knows whether they were a
 """
 
 import contextlib
+import importlib.util
 import os
 import posixpath
 import random
 import sys
 import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from notebook_pipeline import git
@@ -28,132 +30,120 @@ _SKIPPED_FILES = {"dvc.lock", ".gitignore"}
 _CANARIES = ("README.md", "dvc.yaml", "dvc.lock", ".gitattributes", ".gitignore", ".pre-commit-config.yaml")
 
 
+@dataclass
 class Trace:
     """Watches the files below the working directory while it is entered.
 
     All paths are relative to the working directory, with forward slashes.
 
-    Attributes:
-        files: what was there at the start.
-        read: those of them that were read and stayed as they were. A module of the project's own was read, too, where
-            Python took its compiled form.
-        written: what is new or has changed. What the run reads only after having written it is no more than that.
-        listed: folders of data of which Python asked what is in them. Not those that the run wrote into or took modules from.
-        sees_all: whether access times tell here, so that what is not among `read` was not read.
-        unseen: files of which they do not: someone else's, or on a disk that is read-only.
-        noticed: those among `read` of which only access times tell.
-        changed: files of the declared inputs, wherever these lie, that did not stay as they were: written, new or gone.
-        written_by_kernel: what the kernel's Python opened to write, renamed or removed.
+    Args:
+        inputs: the declared inputs, files or folders.
     """
 
-    def __init__(self, inputs: Iterable[str] = ()):
-        """Args:
-        inputs: the declared inputs, files or folders.
-        """
-        self.files: set[str] = set()
-        self.read: set[str] = set()
-        self.written: set[str] = set()
-        self.listed: set[str] = set()
-        self.sees_all = True
-        self.unseen: set[str] = set()
-        self.noticed: set[str] = set()
-        self.changed: set[str] = set()
-        self.written_by_kernel: set[str] = set()
-        self._inputs = {*inputs}
-        self._elsewhere: dict[str, tuple[int, ...]] = {}
-        """The states of those inputs that are not watched: outside of the project, or a tool's."""
-        self._canaries: dict[str, tuple[int, ...]] = {}
-        self._before: dict[str, tuple[int, ...]] = {}
-        """Each file's state at the start."""
-        self._untouched: set[str] = set()
-        """What was in that state when the end began."""
-        self._log: Path | None = None
-        """Where the kernel writes what it opens and lists."""
+    inputs: Collection[str] = ()
+    files: set[str] = field(default_factory=set)
+    """What was there at the start."""
+    read: set[str] = field(default_factory=set)
+    """Those of them that were read and stayed as they were; modules also if Python took their compiled form."""
+    written: set[str] = field(default_factory=set)
+    """What is new or has changed. What the run reads only after having written it is no more than that."""
+    listed: set[str] = field(default_factory=set)
+    """Folders of data of which Python asked what is in them; not those that the run wrote into or took modules from."""
+    sees_all: bool = True
+    """Whether access times tell here, so that what is not among `read` was not read."""
+    unseen: set[str] = field(default_factory=set)
+    """Files of which they do not: someone else's, or on a disk that is read-only."""
+    noticed: set[str] = field(default_factory=set)
+    """Those among `read` of which only access times tell."""
+    changed: set[str] = field(default_factory=set)
+    """Files of the declared inputs, wherever these lie, that did not stay as they were: written, new or gone."""
+    written_by_kernel: set[str] = field(default_factory=set)
+    """What the kernel's Python opened to write, renamed or removed."""
+    _elsewhere: dict[str, tuple] = field(default_factory=dict)
+    """The states of those inputs that are not watched: outside of the project, or a tool's."""
+    _index: str = ""
+    """Git's index, one of the canaries; empty outside of a repository."""
+    _canaries: dict[str, tuple] = field(default_factory=dict)
+    _before: dict[str, tuple] = field(default_factory=dict)
+    """Each file's state at the start."""
+    _untouched: set[str] = field(default_factory=set)
+    """What was in that state when the end began."""
+    _log: Path | None = None
+    """Where the kernel writes what it opens and lists."""
 
     def __enter__(self) -> "Trace":
         self.sees_all = _access_times_tell()
         for path in _files():
-            try:
-                self._before[path] = state = _state(path)
-            except OSError:  # it went away just now
+            if not (state := _state(path)):
                 continue
+            self._before[path] = state
             try:
                 # Linux (`relatime`) notes a read only where the last one noted is not newer than the last change; macOS,
                 # where it is older. Also where they do not tell: a link may lead to a disk where they do.
                 if state[0] >= state[1]:
-                    _set_back(path, state[1])
-                    self._before[path] = _state(path)
+                    self._before[path] = _set_back(path, state)
             except OSError:  # the hook may see it
                 self.unseen.add(path)
         # Last, and always: git compares ctimes by the second, and must not find a file stale, and no canary.
-        for path in (*_CANARIES, _git_index()):
+        index = git.text("rev-parse", "--git-path", "index")
+        self._index = Path(os.path.relpath(index)).as_posix() if index else ""
+        for path in (*_CANARIES, self._index):
             with contextlib.suppress(OSError):
-                _set_back(path, _state(path)[1])
-                self._canaries[path] = _state(path)
+                if state := _state(path):
+                    self._canaries[path] = _set_back(path, state)
         self._before |= {path: state for path, state in self._canaries.items() if path in self._before}
         self.files = {path for path in self._before if not path.endswith(".pyc")}
         self._elsewhere = self._states_elsewhere()
         return self
 
     def end(self) -> None:
-        """Looks at all files when the kernel begins to end, which takes longer.
+        """Look at all files when the kernel begins to end, which takes longer.
 
         Until it has ended it may write what it holds open, and what runs at its exit opens files: at what it touched, or tells
         of, `__exit__` looks again.
         """
         for path, before in self._before.items():
-            try:
-                now = _state(path)
-                if now == before:
-                    self._untouched.add(path)
-                elif now[1:] == before[1:]:
-                    self.read.add(path)
-                    _set_back(path, now[1])  # the next run's start has less time for it
-            except OSError:
-                continue
+            now = _state(path)
+            if now == before:
+                self._untouched.add(path)
+            elif now and now[1:] == before[1:]:
+                self.read.add(path)
+                with contextlib.suppress(OSError):
+                    _set_back(path, now)  # the next run's start has less time for it
 
     def __exit__(self, *_) -> None:
         left = set(_files())
         told, self.written_by_kernel, listed = self._told()
         read = told | self.read
         for path in left - (self._untouched - self.written_by_kernel):
-            try:
-                now = _state(path)
-            except OSError:  # it went away just now
-                continue
-            before = self._before.get(path, (None,))
-            if before[1:] != now[1:]:
+            now, before = _state(path), self._before.get(path, (None,))
+            if now and before[1:] != now[1:]:
                 self.written.add(path)
-            elif before != now:
+            elif now and before != now:
                 read.add(path)
         self.read = ({_source(path) for path in read - self.written} & self.files & left) - self.written
         self.noticed = self.read - {_source(path) for path in told} if self.sees_all else set()
         self.written = {path for path in self.written if not path.endswith(".pyc")}
-        self.changed = {path for path in self.written | (self.files - left) if is_covered(path, self._inputs)}
+        self.changed = {path for path in self.written | (self.files - left) if is_covered(path, self.inputs)}
         self.changed |= {path for path, _ in self._elsewhere.items() ^ self._states_elsewhere().items()}
         self._canaries = {
-            path: before
-            for path, before in self._canaries.items()
-            if path not in told and _state_or_none(path) != before
+            path: before for path, before in self._canaries.items() if path not in told and _state(path) != before
         }
         # A walk over the whole project lists all of it, and Python the folders in which it looks for modules.
         listed = {path for path in listed if path.startswith("data/")} - {"data/processed"}
-        modules = {path for path in self.read if path.endswith(".py")}
-        self.listed = (
-            listed & folders_above_all(self.files & left) - folders_above_all(self.written | modules)
-            if listed
-            else set()
-        )
+        if listed:
+            modules = {path for path in self.read if path.endswith(".py")}
+            self.listed = listed & folders_above_all(self.files & left) - folders_above_all(self.written | modules)
 
     def doubtful(self, shown: Callable[[], Collection[str]]) -> set[str]:
-        """Those of `noticed` that git or DVC may have read, and not the run: either was at work meanwhile.
+        """Return those of `noticed` that git or DVC may have read, and not the run: either was at work meanwhile.
 
         Args:
             shown: says what DVC reads to show it: metrics, plots and files of parameters.
         """
         if not self.noticed or not self._canaries:
             return set()
-        if self._canaries.keys() == {_git_index()}:
+        if self._canaries.keys() == {self._index}:
             # git has looked at its index, and read no file that stays as it was committed.
             return self.noticed & (git.paths("diff-files", "--name-only", "--relative", "-z") or set())
         by_dvc = shown()
@@ -161,7 +151,7 @@ class Trace:
         return {path for path in self.noticed if path in tracked or is_covered(path, by_dvc)}
 
     def listed_beside(self, results: Iterable[str]) -> set[str]:
-        """The folders that were listed and hold none of these results."""
+        """Return the folders that were listed and hold none of these results."""
         return self.listed - folders_above_all(results)
 
     def watch_kernel(self, folder: str) -> str:
@@ -173,19 +163,19 @@ class Trace:
         self._log = Path(folder, "opened")
         return os.fspath(self._log)
 
-    def _states_elsewhere(self) -> dict[str, tuple[int, ...]]:
-        """The states of the files of those inputs that are not watched."""
+    def _states_elsewhere(self) -> dict[str, tuple]:
+        """Return the states of the files of those inputs that are not watched."""
         states = {}
-        for place in self._inputs:
+        for place in self.inputs:
             if place in self._before or any(path.startswith(f"{place}/") for path in self._before):
                 continue
             for path in (place, *_files(f"{place}/")):
-                if not path.endswith(".pyc") and not os.path.isdir(path) and (state := _state_or_none(path)):
+                if not path.endswith(".pyc") and not os.path.isdir(path) and (state := _state(path)):
                     states[path] = state[1:]
         return states
 
     def _told(self) -> tuple[set[str], set[str], set[str]]:
-        """The files that the kernel says it opened to read and to write, and the folders that it listed."""
+        """Return the files that the kernel says it opened to read and to write, and the folders that it listed."""
         told = {READ: set(), WRITTEN: set(), LISTED: set()}
         if self._log is not None and self._log.exists():  # else the kernel never came up
             for line in os.fsdecode(self._log.read_bytes()).replace(os.sep, "/").split("\n")[:-1]:
@@ -198,78 +188,47 @@ def normalize(path: str) -> str:
     return posixpath.normpath(Path(path).as_posix())
 
 
-def _state(path: str) -> tuple[int, ...]:
-    """A file's access time, and its modification time, size and inode: by these, another file is known.
-
-    Raises:
-        OSError: it is gone.
-    """
-    stat = os.stat(path)  # on Windows, a folder's entry knows no inode
-    return stat.st_atime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
-
-
-def _state_or_none(path: str) -> tuple[int, ...] | None:
+def _state(path: str | Path) -> tuple[int, ...] | None:
+    """Return a file's access time, and its modification time, size and inode, by which another file is known; None if it is gone."""
     with contextlib.suppress(OSError):
-        return _state(path)
+        stat = os.stat(path)  # on Windows, a folder's entry knows no inode
+        return stat.st_atime_ns, stat.st_mtime_ns, stat.st_size, stat.st_ino
     return None
 
 
-def _git_index() -> str:
-    """Where git keeps what it knows of the tracked files; empty outside of a repository."""
-    for folder in (Path.cwd(), *Path.cwd().parents):
-        git = folder / ".git"
-        if git.is_file():  # a worktree
-            git = folder / git.read_text(encoding="utf-8").partition("gitdir:")[2].strip()
-        if git.is_dir():
-            return Path(os.path.relpath(git / "index")).as_posix()  # as the kernel tells of it
-    return ""
+def _files(start: str = ".") -> Iterator[str]:
+    """Yield all files that are watched, or those below a folder."""
+    linked = set()
+    for folder, folders, names in os.walk(start, followlinks=True):
+        place = os.path.join(folder, "").replace(os.sep, "/").removeprefix("./")
+        # At the root, what begins with a dot is settings of tools.
+        folders[:] = [each for each in folders if (place or each[0] != ".") and _is_watched(place + each, linked)]
+        for name in names:
+            if (place or name[0] != ".") and name not in _SKIPPED_FILES and name[-4:] != ".dvc":
+                yield place + name
 
 
-def _files(start: str = "") -> Iterator[str]:
-    """All files that are watched, or those below a folder."""
-    root = os.getcwd()
-    environments = {os.path.abspath(sys.prefix), os.path.abspath(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv")}
-    own, linked = os.path.dirname(os.path.abspath(__file__)), set()
-    folders = [start]
-    while folders:
-        folder = folders.pop()
-        try:
-            entries = [*os.scandir(folder or ".")]
-        except OSError:  # gone, or closed to us
-            continue
-        for entry in entries:
-            name = entry.name
-            path = folder + name
-            # At the root, what begins with a dot is settings of tools.
-            if not folder and name[0] == ".":
-                continue
-            try:
-                if not entry.is_dir():
-                    if name not in _SKIPPED_FILES and name[-4:] != ".dvc":
-                        yield path
-                    continue
-            except OSError:  # it went away just now
-                continue
-            if name in _SKIPPED_FOLDERS:
-                continue
-            full = os.path.join(root, path)
-            if full == own or full in environments or os.path.exists(os.path.join(full, "pyvenv.cfg")):
-                continue
-            if entry.is_symlink():
-                # A link to data elsewhere; what it holds of the project itself is watched under its own name.
-                target = os.path.realpath(full)
-                if target in linked or _is_below(target, root) or _is_below(root, target):
-                    continue
-                linked.add(target)
-            folders.append(path + "/")
+def _is_watched(folder: str, linked: set[str]) -> bool:
+    """Whether a folder is no tool's, no environment, and no link to what is watched anyway."""
+    root, full = os.getcwd(), os.path.abspath(folder)
+    environments = {sys.prefix, os.path.abspath(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv")}
+    if os.path.basename(folder) in _SKIPPED_FOLDERS or full in environments or os.path.exists(f"{full}/pyvenv.cfg"):
+        return False
+    if os.path.islink(full):
+        # A link to data elsewhere; what it holds of the project itself is watched under its own name.
+        target = os.path.realpath(full)
+        if target in linked or _is_below(target, root) or _is_below(root, target):
+            return False
+        linked.add(target)
+    return True
 
 
 def _is_below(path: str, folder: str) -> bool:
     return os.path.join(path, "").startswith(os.path.join(folder, ""))
 
 
-def _set_back(path: str, mtime: int) -> None:
-    """Sets a file's access time to before its last change.
+def _set_back(path: str | Path, state: tuple[int, ...]) -> tuple[int, ...]:
+    """Set a file's access time to before its last change, and return its new state.
 
     The time of that change stays, so nothing that DVC remembers of the file gets stale. The access time is another each
     time: what was read is still seen by another run that watches the file, and under the file's other names.
@@ -277,32 +236,26 @@ def _set_back(path: str, mtime: int) -> None:
     Raises:
         OSError: the file is not ours.
     """
-    os.utime(path, ns=(max(0, mtime // 10**9 - random.randrange(1, 10**6)) * 10**9, mtime))
+    os.utime(path, ns=(max(0, state[1] // 10**9 - random.randrange(1, 10**6)) * 10**9, state[1]))
+    return _state(path) or state
 
 
 def _access_times_tell() -> bool:
-    """Tries it out: it depends on the mount (`noatime`), and on a setting of Windows."""
+    """Try it out: it depends on the mount (`noatime`), and on a setting of Windows."""
     try:
         # Neither is watched.
-        handle, path = tempfile.mkstemp(prefix=".", dir=".dvc/tmp" if os.path.isdir(".dvc/tmp") else ".")
-    except OSError:
-        return False
-    os.close(handle)
-    try:
-        Path(path).write_bytes(b"x")
-        _set_back(path, _state(path)[1])
-        before = _state(path)
-        Path(path).read_bytes()
-        return _state(path) != before
+        with tempfile.TemporaryDirectory(prefix=".", dir=".dvc/tmp" if os.path.isdir(".dvc/tmp") else ".") as folder:
+            path = Path(folder, "x")
+            path.write_bytes(b"x")
+            before = _set_back(path, _state(path))
+            path.read_bytes()
+            return _state(path) != before
     except OSError:  # as where times are not ours to set
         return False
-    finally:
-        os.unlink(path)
 
 
 def _source(path: str) -> str:
-    """A file, or the module that it is the compiled form of: Python then does not open the module itself."""
-    folder, _, name = path.rpartition("/")
-    if not name.endswith(".pyc") or not (folder == "__pycache__" or folder.endswith("/__pycache__")):
-        return path
-    return f"{folder.removesuffix('__pycache__')}{name.partition('.')[0]}.py"
+    """Return a file, or the module that it is the compiled form of: Python then does not open the module itself."""
+    with contextlib.suppress(ValueError):
+        return Path(importlib.util.source_from_cache(path)).as_posix()
+    return path
