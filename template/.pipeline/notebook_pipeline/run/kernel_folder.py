@@ -6,11 +6,9 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
+from notebook_pipeline import files
 
 LOG = "kernel.log"
 """What the kernel writes beside its messages."""
@@ -20,34 +18,31 @@ DRAWN = "drawn"
 
 @contextlib.contextmanager
 def make_kernel_folder() -> Iterator[str]:
-    """A temporary folder. Those that killed runs left behind are removed.
+    """Make a temporary folder. Those that killed runs left behind are removed.
 
     A run keeps a file in its own locked. The lock ends with the process, also if it is killed, and another user's process, or
     one of another machine with the same folder for temporary files, holds it just as well.
     """
     for path in glob.glob(os.path.join(glob.escape(tempfile.gettempdir()), "kernel*", "in-use")):
-        if _is_left_behind(path):
+        if _is_left_behind(Path(path)):
             shutil.rmtree(os.path.dirname(path), ignore_errors=True)
-    with tempfile.TemporaryDirectory(prefix="kernel", ignore_cleanup_errors=True) as folder:
-        path = os.path.join(folder, "in-use")
-        with open(path if fcntl is None else f"{path}.new", "wb") as file:
-            if fcntl is not None:
-                with contextlib.suppress(OSError):  # a file system without locks: then nobody removes anything
-                    fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    os.rename(file.name, path)
-            yield folder
+    with (
+        tempfile.TemporaryDirectory(prefix="kernel", ignore_cleanup_errors=True) as folder,
+        contextlib.ExitStack() as ends,
+    ):
+        path = Path(folder, "in-use")
+        new = path if os.name == "nt" else path.with_suffix(".new")  # Windows renames no open file
+        with contextlib.suppress(OSError):  # a file system without locks: then nobody removes anything
+            ends.enter_context(files.lock(new))
+            new.rename(path)
+        yield folder
 
 
-def _is_left_behind(path: str) -> bool:
+def _is_left_behind(path: Path) -> bool:
     """Whether the process that made a folder with this file is gone."""
-    try:
-        if fcntl is None:
-            os.unlink(path)  # Windows refuses it while a process has the file open
-            return True
-        if os.lstat(os.path.dirname(path)).st_uid != os.getuid():
-            return False
-        with open(path, "rb") as file:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return True
-    except OSError:
-        return False
+    with contextlib.suppress(OSError):
+        if os.name == "nt" or path.parent.lstat().st_uid == os.getuid():
+            if handle := files.lock(path):
+                handle.close()
+                return True
+    return False
