@@ -27,7 +27,7 @@ from .parameters import (
     key_of,
     read_parameter,
 )
-from .syntax import UNREADABLE, parse_python, replaced
+from .syntax import UNREADABLE, find_conflict, parse_python, replaced
 
 # What the verbs import from here, whichever module has it.
 __all__ = [
@@ -290,9 +290,7 @@ def parse(text: str, name: str) -> Notebook:
     try:
         document = json.loads(text)
     except (ValueError, RecursionError) as error:
-        conflict = re.search(r"^(<<<<<<<|>>>>>>>)", text, re.MULTILINE)
-        if conflict:
-            line = text.count("\n", 0, conflict.start()) + 1
+        if line := find_conflict(text):
             raise NotebookError(
                 f"{name}:{line}: contains a merge conflict. Fix: `git checkout --merge -- {name}` "
                 f"and then `git checkout --ours -- {name}` (or `--theirs`)"
@@ -330,31 +328,12 @@ def with_tag_corrected(text: str, notebook: Notebook) -> str:
     """Correct the misspelt tag (see Notebook.misspelt_tag) in the notebook's text, and change nothing else."""
     cell, tag = notebook.misspelt_tag()
     index = list(cell.tags).index(tag)
-    start, end = _span(text, ("cells", cell.number - 1, "metadata", "tags", index))
-    return text[:start] + json.dumps(PARAMETERS_TAG) + text[end:]
-
-
-def _span(text: str, path: tuple) -> tuple[int, int]:
-    """Find start and end of the value under a path of keys and indexes in a JSON text."""
-    decoder, space = json.JSONDecoder(), re.compile(r"[ \t\r\n]*")
-
-    def skip(at: int) -> int:
-        return space.match(text, at).end()
-
-    at = skip(text.startswith("\ufeff"))
-    for step in path:
-        at, found, count = skip(at + 1), None, 0
-        while text[at] not in "]}":
-            key = count
-            if isinstance(step, str):
-                key, at = decoder.raw_decode(text, at)
-                at = skip(skip(at) + 1)  # the colon
-            if key == step:
-                found = at  # of equal keys the last one counts, as for json.loads
-            at = skip(decoder.raw_decode(text, at)[1])
-            at, count = (skip(at + 1) if text[at] == "," else at), count + 1
-        at = found
-    return at, decoder.raw_decode(text, at)[1]
+    wanted = json.loads(text.removeprefix("\ufeff"))
+    wanted["cells"][cell.number - 1]["metadata"]["tags"][index] = PARAMETERS_TAG
+    # The one string of this value with which the text says what it is to say.
+    strings = (each for each in re.finditer(r'"(?:[^"\\]|\\.)*"', text) if json.loads(each[0]) == tag)
+    texts = (f"{text[: each.start()]}{json.dumps(PARAMETERS_TAG)}{text[each.end() :]}" for each in strings)
+    return next(new for new in texts if json.dumps(json.loads(new.removeprefix("\ufeff"))) == json.dumps(wanted))
 
 
 def _is_near_miss(tag: str) -> bool:

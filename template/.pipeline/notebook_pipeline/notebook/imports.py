@@ -11,8 +11,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
 from .document import Cell, Notebook, NotebookError, read
@@ -61,11 +61,42 @@ PANDAS = {
 _STYLER = re.compile(r"(background|text)_gradient|bar|format|apply|applymap|map|hide|highlight_\w+|set_\w+|to_html")
 
 
-def modules_of(source: str) -> list[str]:
-    """Find the top-level modules that a Python file imports; none if it is not valid Python."""
-    with contextlib.suppress(*UNREADABLE):
-        return sorted({name.partition(".")[0] for name in _imported(parse_python(source))})
-    return []
+@dataclass
+class Reach:
+    """What code asks for: a cell, or a notebook with its local modules."""
+
+    names: set[str] = field(default_factory=set)
+    """The dotted names of its imports: `from a import b` gives `a.b`, which may be a module. Of a notebook, those from elsewhere."""
+    always: set[str] = field(default_factory=set)
+    """Those that are imported in any case: not in a `try`, an `if` or a function."""
+    behind_pandas: set[str] = field(default_factory=set)
+    """The packages that pandas imports itself when a method is called."""
+    attributes: set[str] = field(default_factory=set)
+    """The names that are called or read, and imported ones, each without what is before its dot."""
+    words: set[str] = field(default_factory=set)
+    """The strings of one word."""
+    folders: dict[tuple[bool, str | None], None] = field(default_factory=dict)
+    """In which Python looks for modules, too, each with whether the notebook changes to it; None if the folder is not known."""
+    runs: set[tuple[int, str]] = field(default_factory=set)
+    """The lines of `%run FILE` and `%load FILE`, each with the file as it is written."""
+
+
+def distributions(notebook: Notebook, folder: Path) -> list[str]:
+    """Find the packages to install for a notebook that lies in this folder, and for its local modules, sorted."""
+    found = reach(notebook, folder)
+    packages = {distribution(name) for name in found.names}
+    return sorted((packages | found.behind_pandas if "pandas" in packages else packages) - {None})
+
+
+def needed(notebook: Notebook, *folders: Path) -> set[str]:
+    """Find the dotted names from elsewhere that it always imports.
+
+    Args:
+        folders: in which it may start; its own modules lie there.
+    """
+    found = reach(notebook, *folders)
+    # Any of them may lie in a folder that is not known.
+    return set() if (False, None) in found.folders else found.names & found.always
 
 
 def local(notebook_folder: Path, module: str) -> Path | None:
@@ -82,34 +113,13 @@ def local(notebook_folder: Path, module: str) -> Path | None:
     return package if is_package else None
 
 
-def distributions(notebook: Notebook, folder: Path) -> list[str]:
-    """Find the packages to install for a notebook that lies in this folder, and for its local modules, sorted."""
-    names, trees, _ = _followed(notebook, folder)
-    found = {distribution(name) for name in names}
-    if "pandas" in found:
-        found.update(name for tree in trees for name in _behind_pandas(tree))
-    return sorted(found - {None})
-
-
-def needed(notebook: Notebook, *folders: Path) -> set[str]:
-    """Find the dotted names from elsewhere that it always imports: not in a `try`, an `if` or a function.
-
-    Args:
-        folders: in which it may start; its own modules lie there.
-    """
-    names, trees, _ = _followed(notebook, *folders)
-    if (False, None) in {found for tree in trees for found in _searched(tree)}:
-        return set()  # any of them may lie where it looks
-    return names & {name for tree in trees for statement in tree.body for name in _imported_by(statement)}
-
-
 def local_files(notebook: Notebook, folder: Path) -> dict[Path, str]:
     """Find the files of the local modules that a notebook in this folder imports, of those that they import, and what it runs.
 
     Each has its path from the folder in which Python finds the module: the notebook's, or one that it adds to `sys.path`. What
     `%run` names has its path from the notebook's folder; what lies elsewhere, its name.
     """
-    _, _, paths = _followed(notebook, folder)
+    _, paths = _follow(notebook, folder)
     return {
         file: file.relative_to(place).as_posix()
         for path, place in sorted(paths.items())
@@ -117,63 +127,39 @@ def local_files(notebook: Notebook, folder: Path) -> dict[Path, str]:
     }
 
 
-@dataclass
-class Reach:
-    """What a notebook and its local modules ask for; all names from which a package can be derived."""
-
-    names: set[str]
-    """The dotted names of the imports from elsewhere."""
-    behind_pandas: set[str]
-    """The packages that pandas imports itself when a method is called."""
-    attributes: set[str]
-    """The names that are called or read, and imported ones, each without what is before its dot."""
-    words: set[str]
-    """The strings of one word."""
-
-
 def reach(notebook: Notebook, *folders: Path) -> Reach:
     """Find what a notebook and its local modules, which lie in these folders, ask for."""
-    names, trees, _ = _followed(notebook, *folders, *_of_the_project())
-    nodes = [node for tree in trees for node in ast.walk(tree)]
-    attributes = {node.attr for node in nodes if isinstance(node, ast.Attribute)}
-    attributes |= {node.id for node in nodes if isinstance(node, ast.Name)}
-    attributes |= {name.rpartition(".")[2] for name in names}
-    texts = {node.value for node in nodes if isinstance(node, ast.Constant) and isinstance(node.value, str)}
-    words = {text for text in texts if re.fullmatch(r"\w[\w.-]*", text)}
-    return Reach(names, {name for tree in trees for name in _behind_pandas(tree)}, attributes, words)
+    return _follow(notebook, *folders)[0]
 
 
-def _of_the_project() -> Iterator[Path]:
-    """Find the folders of the project in which its Python looks, as `src` of a project that is itself a package."""
-    for place in map(Path, filter(None, sys.path)):
-        if place.is_relative_to(Path.cwd()) and not place.is_relative_to(sys.prefix):
-            yield place.relative_to(Path.cwd())
-
-
-def _followed(notebook: Notebook, *given: Path) -> tuple[set[str], list[ast.Module], dict[Path, Path]]:
-    """Find the names that are imported from elsewhere, the trees that import, and the local modules with their folders."""
-    trees, folders = [tree for cell in notebook.cells for tree in _trees(cell)], [*given]
-    for is_changed_to, place in [found for tree in trees for found in _searched(tree) if found[1] is not None]:
+def _follow(notebook: Notebook, *given: Path) -> tuple[Reach, dict[Path, Path]]:
+    """Find what a notebook asks for, and its local modules with their folders."""
+    parts, folders = [_look(tree) for cell in notebook.cells for tree in _trees(cell)], [*given]
+    for is_changed_to, place in [found for part in parts for found in part.folders]:
         # A notebook starts in its own folder, so that only from there it changes to another one.
         starts = given[:1] if is_changed_to else given
-        folders += [Path(os.path.normpath(start / place)) for start in starts]
+        folders += [Path(os.path.normpath(start / place)) for start in starts if place is not None]
     made = _made(notebook)
-    names, paths = set(), {}
-    for tree in trees:  # it grows
-        for name in _imported(tree):
+    names, paths, found = set(), {}, Reach()
+    for part in parts:  # it grows
+        new = {}
+        for name in part.names:
             module = name.partition(".")[0]
-            place = next((place for place in folders if local(place, module)), None)
-            if place is None:
-                names |= {name} if module not in made else set()
-            elif (path := local(place, module)) not in paths:
-                paths[path] = place
-                trees.extend(_trees_of(path))
-        for _, word in _runs(tree):
-            if (path := _run_file(word, *folders)) and path not in paths:
+            if place := next((place for place in folders if local(place, module)), None):
+                new[local(place, module)] = place
+            elif module not in made:
+                names.add(name)
+        for _, word in part.runs:
+            if path := _run_file(word, *folders):
                 # Beside the notebook, as it is in the project; else it would lead out of it.
-                paths[path] = next((folder for folder in folders if path.is_relative_to(folder)), path.parent)
-                trees.extend(_trees_of(path))
-    return names, trees, paths
+                new.setdefault(path, next((folder for folder in folders if path.is_relative_to(folder)), path.parent))
+        for path in [path for path in new if path not in paths]:
+            paths[path] = new[path]
+            parts += map(_look, _trees_of(path))
+        for each in fields(Reach):
+            getattr(found, each.name).update(getattr(part, each.name))
+    found.names = names
+    return found, paths
 
 
 def missing_runs(notebook: Notebook, *folders: Path) -> list[str]:
@@ -182,7 +168,7 @@ def missing_runs(notebook: Notebook, *folders: Path) -> list[str]:
     return [
         f"{notebook.place(cell, line)}: `%run {word}`: the file does not exist. Fix: put it beside the notebook"
         for cell in notebook.cells if cell.type == "code" and cell.tree is not None
-        for line, word in _runs(cell.tree)
+        for line, word in sorted(_look(cell.tree).runs)
         if not re.search(r"[{$]", word) and Path(word).stem not in made and not _run_file(word, *folders)
     ]  # fmt: skip
 
@@ -192,7 +178,7 @@ def with_runs_followed(notebook: Notebook, folder: Path, places: Mapping[Path, s
     document = copy.deepcopy(notebook.document)
     for cell in notebook.cells:
         lines = cell.source.split("\n")
-        for line, word in _runs(cell.tree) if cell.type == "code" and cell.tree is not None else ():
+        for line, word in _look(cell.tree).runs if cell.type == "code" and cell.tree is not None else ():
             if place := places.get(_run_file(word, folder)):
                 new = f'"{place}"' if " " in place else place
                 # Not the `run` of `%run run.py`.
@@ -201,26 +187,6 @@ def with_runs_followed(notebook: Notebook, folder: Path, places: Mapping[Path, s
         if "\n".join(lines) != cell.source:
             document["cells"][cell.number - 1]["source"] = "\n".join(lines)
     return Notebook(notebook.path, document)
-
-
-def _runs(tree: ast.AST) -> Iterator[tuple[int, str]]:
-    """Find the lines of `%run FILE` and `%load FILE`, each with the file as it is written."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Call(
-                func=ast.Attribute(attr="run_line_magic"),
-                args=[ast.Constant(value="run" | "load"), ast.Constant(value=text)],
-            ):
-                try:
-                    words = shlex.split(text)
-                except ValueError:  # a lone quote
-                    continue
-                while words and words[0].startswith("-"):
-                    option = words.pop(0)
-                    del words[: option in ("-b", "-l", "-N", "-s", "-T")]  # its value
-                    words = [] if option == "-m" else words  # a module's name
-                if words:
-                    yield node.lineno, words[0]
 
 
 def _run_file(word: str, *folders: Path) -> Path | None:
@@ -233,12 +199,9 @@ def _run_file(word: str, *folders: Path) -> Path | None:
 
 def _made(notebook: Notebook) -> set[str]:
     """Find the modules that the notebook itself writes or downloads, by `%%writefile helpers.py` or `!wget URL/helpers.py`."""
-    lines = re.findall(r"^\s*(?:%%(?:writefile|file)|!\s*(?:wget|curl|cp)) .*", _all_code(notebook), re.MULTILINE)
+    code = "\n".join(cell.source for cell in notebook.cells if cell.type == "code")
+    lines = re.findall(r"^\s*(?:%%(?:writefile|file)|!\s*(?:wget|curl|cp)) .*", code, re.MULTILINE)
     return {name for line in lines for name in re.findall(r"(\w+)\.py\b", line)}
-
-
-def _all_code(notebook: Notebook) -> str:
-    return "\n".join(cell.source for cell in notebook.cells if cell.type == "code")
 
 
 def distribution(name: str) -> str | None:
@@ -270,6 +233,93 @@ def root(name: str) -> str:
     return next((prefix for prefix in prefixes if prefix in NOWHERE), parts[0])
 
 
+def _look(tree: ast.Module) -> Reach:
+    """Find what one tree asks for."""
+    found = Reach(always={name for statement in tree.body for name in _imported(statement)})
+    for node in ast.walk(tree):
+        found.names.update(_imported(node))
+        match node:
+            case ast.Name(id=name):
+                found.attributes.add(name)
+            case ast.Attribute(value=value, attr=name):
+                found.attributes.add(name)
+                if name in PANDAS:
+                    found.behind_pandas.add(PANDAS[name])
+                elif isinstance(value, ast.Attribute) and value.attr == "style" and _STYLER.fullmatch(name):
+                    found.behind_pandas.add("jinja2")
+            case ast.Constant(value=str(text)):
+                found.words |= {text} if re.fullmatch(r"\w[\w.-]*", text) else set()
+            case ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value="cd"), place]):
+                found.folders[True, _folder(place)] = None
+            case ast.Call(
+                func=ast.Attribute(attr="run_line_magic"),
+                args=[ast.Constant(value="run" | "load"), ast.Constant(value=str(text))],
+            ):
+                found.runs |= {(node.lineno, file) for file in _file_of_run(text)}
+            case ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr="chdir"), args=[place]):
+                found.folders[True, _folder(place)] = None
+            case ast.Call(
+                func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="sys"), attr="path")), args=[*_, place]
+            ):
+                found.folders[False, _folder(place)] = None
+    found.attributes |= {name.rpartition(".")[2] for name in found.names}
+    return found
+
+
+def _imported(node: ast.AST) -> list[str]:
+    """Find the dotted names that a statement or a call imports."""
+    match node:
+        case ast.Import(names=aliases):
+            return [alias.name for alias in aliases]
+        case ast.ImportFrom(module=str(module), names=aliases, level=0):
+            return [f"{module}.{alias.name}" for alias in aliases]
+        case ast.Call(
+            func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
+            args=[ast.Constant(value=str(name)), *_],
+        ) if not name.startswith("."):
+            return [name]
+        case ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value=magic), text]):
+            names = str(text.value).split() if magic == "load_ext" and isinstance(text, ast.Constant) else []
+            return ["matplotlib"] if magic in ("matplotlib", "pylab") else names
+    return []
+
+
+def _file_of_run(text: str) -> list[str]:
+    """Find the file that follows `%run`, behind its options; none if there is none."""
+    try:
+        words = shlex.split(text)
+    except ValueError:  # a lone quote
+        return []
+    while words and words[0].startswith("-"):
+        option = words.pop(0)
+        del words[: option in ("-b", "-l", "-N", "-s", "-T")]  # its value
+        words = [] if option == "-m" else words  # a module's name
+    return words[:1]
+
+
+def _folder(place: ast.expr) -> str | None:
+    """Read a folder, relative to the notebook's: `os.path.abspath("..")`, `str(Path.cwd().parent / "src")`."""
+    match place:
+        case ast.Constant(value=str(text)):
+            return text
+        case ast.Attribute(value=inner, attr="parent"):
+            parts = [_folder(inner), ".."]
+        case ast.BinOp(left=left, op=ast.Div(), right=right):
+            parts = [_folder(left), _folder(right)]
+        case ast.Call(func=ast.Attribute(attr="cwd" | "getcwd"), args=[]):
+            return "."
+        case ast.Call(func=ast.Attribute(value=inner, attr="resolve" | "absolute" | "as_posix"), args=[]):
+            return _folder(inner)
+        case ast.Call(
+            func=ast.Name(id="str" | "Path") | ast.Attribute(attr="abspath" | "realpath" | "join" | "Path"),
+            args=arguments,
+        ):
+            parts = [_folder(each) for each in arguments]
+        case _:
+            return None
+    return None if None in parts else "/".join(parts)
+
+
 def _trees(cell: Cell) -> list[ast.Module]:
     """Parse a code cell; if it is not valid Python as a whole, its import lines."""
     if cell.type != "code":
@@ -297,81 +347,3 @@ def _trees_of(path: Path) -> list[ast.Module]:
         except (OSError, NotebookError, *UNREADABLE):
             continue
     return trees
-
-
-def _imported(tree: ast.AST) -> Iterator[str]:
-    """Find the dotted names of all imports: `from a import b` gives `a.b`, which may be a module."""
-    for node in ast.walk(tree):
-        yield from _imported_by(node)
-
-
-def _imported_by(node: ast.AST) -> list[str]:
-    match node:
-        case ast.Import(names=aliases):
-            return [alias.name for alias in aliases]
-        case ast.ImportFrom(module=str(module), names=aliases, level=0):
-            return [f"{module}.{alias.name}" for alias in aliases]
-        case ast.Call(
-            func=ast.Attribute(attr="import_module") | ast.Name(id="import_module" | "__import__"),
-            args=[ast.Constant(value=str(name)), *_],
-        ) if not name.startswith("."):
-            return [name]
-        case ast.Call(
-            func=ast.Attribute(attr="run_line_magic"),
-            args=[ast.Constant(value="load_ext"), ast.Constant(value=str(name))],
-        ):
-            return name.split()
-        case ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value="matplotlib" | "pylab"), _]):
-            return ["matplotlib"]
-    return []
-
-
-def _searched(tree: ast.AST) -> Iterator[tuple[bool, str | None]]:
-    """Find the folders in which Python looks for modules, too, each with whether the notebook changes to it.
-
-    `sys.path.append("../src")`, `os.chdir("..")`, `%cd ..`. None if the folder is not known.
-    """
-    for node in ast.walk(tree):
-        match node:
-            case ast.Call(
-                func=ast.Attribute(value=ast.Attribute(value=ast.Name(id="sys"), attr="path")), args=[*_, place]
-            ):
-                yield False, _folder(place)
-            case (
-                ast.Call(func=ast.Attribute(value=ast.Name(id="os"), attr="chdir"), args=[place])
-                | ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value="cd"), place])
-            ):
-                yield True, _folder(place)
-
-
-def _folder(place: ast.expr) -> str | None:
-    """Read a folder, relative to the notebook's: `os.path.abspath("..")`, `str(Path.cwd().parent / "src")`."""
-    match place:
-        case ast.Constant(value=str(text)):
-            return text
-        case ast.Attribute(value=inner, attr="parent"):
-            parts = [_folder(inner), ".."]
-        case ast.BinOp(left=left, op=ast.Div(), right=right):
-            parts = [_folder(left), _folder(right)]
-        case ast.Call(func=ast.Attribute(attr="cwd" | "getcwd"), args=[]):
-            return "."
-        case ast.Call(func=ast.Attribute(value=inner, attr="resolve" | "absolute" | "as_posix"), args=[]):
-            return _folder(inner)
-        case ast.Call(
-            func=ast.Name(id="str" | "Path") | ast.Attribute(attr="abspath" | "realpath" | "join" | "Path"),
-            args=arguments,
-        ):
-            parts = [_folder(each) for each in arguments]
-        case _:
-            return None
-    return None if None in parts else "/".join(parts)
-
-
-def _behind_pandas(tree: ast.AST) -> Iterator[str]:
-    """Find what pandas itself imports when a method is called."""
-    for node in ast.walk(tree):
-        match node:
-            case ast.Attribute(attr=name) if name in PANDAS:
-                yield PANDAS[name]
-            case ast.Attribute(value=ast.Attribute(attr="style"), attr=name) if _STYLER.fullmatch(name):
-                yield "jinja2"

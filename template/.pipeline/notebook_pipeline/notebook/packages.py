@@ -6,6 +6,7 @@ upgrade of ruff none. The lines are the same on every system: uv.lock holds the 
 
 import re
 import sys
+import tomllib
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import cache, lru_cache
@@ -14,6 +15,7 @@ from pathlib import Path
 from notebook_pipeline import files
 from notebook_pipeline.notebook import imports
 from notebook_pipeline.notebook.document import Notebook
+from notebook_pipeline.notebook.syntax import find_conflict
 
 LOCK_FILE = "uv.lock"
 USES = "# uses: "
@@ -46,45 +48,35 @@ class Lock:
 def parse(text: str) -> Lock:
     """Read the text of uv.lock.
 
-    uv writes one key, one item of a list of dependencies, a line: `tomllib` would take five times as long.
-
     Raises:
         LockError: it is not a valid lock file.
     """
-    if conflict := re.search("\n(<<<<<<<|>>>>>>>)", f"\n{text}"):
-        line = text.count("\n", 0, conflict.start()) + 1
+    if line := find_conflict(text):
         raise LockError(f"{LOCK_FILE}:{line}: contains a merge conflict. Fix: git checkout HEAD {LOCK_FILE}, uv lock")
+    # Nine tenths of it are wheels, each on a line of its own, and one is enough to know a version by its hash.
+    text = re.sub(r"^(wheels = \[\n.*\n)(?: .*\n)+", r"\1", text.replace("\r\n", "\n"), flags=re.MULTILINE)
     lock = Lock()
-    for block in text.replace("\r\n", "\n").split("\n[[package]]\n")[1:]:
-        # The tables of a package: its extras, its groups, which are for development, and what was asked for.
-        own, *tables = block.split("\n[package.")
-        own, _, wheels = own.partition("\nwheels = [")
-        used = own + "".join(table for table in tables if table.startswith("optional-dependencies]"))
-        name = re.match(r'name = "([^"]+)"', own)
-        if not name:
-            break
-        needs = re.findall(r'^    \{ name = "([^"]+)"', used, re.MULTILINE)
-        lock.needs.setdefault(name[1], set()).update(needs)
-        lock.versions.setdefault(name[1], set()).add(_version(own, wheels))
-        if re.search(r'^source = \{ (?:virtual|editable) = "\." \}', own, re.MULTILINE):
-            lock.direct.update(needs)
-    else:
-        if lock.versions:
-            return lock
-    raise LockError(f"{LOCK_FILE}: not a valid lock file. Fix: uv lock")
+    try:
+        for package in tomllib.loads(text)["package"]:
+            name, source = package["name"], package["source"]
+            lists = [package.get("dependencies", []), *package.get("optional-dependencies", {}).values()]
+            needs = {each["name"] for entries in lists for each in entries}
+            lock.needs.setdefault(name, set()).update(needs)
+            lock.versions.setdefault(name, set()).add(_version(package, source))
+            if "." in (source.get("virtual"), source.get("editable")):
+                lock.direct |= needs
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise LockError(f"{LOCK_FILE}: not a valid lock file. Fix: uv lock") from None
+    return lock
 
 
-def _version(own: str, wheels: str) -> str:
+def _version(package: dict, source: dict) -> str:
     """Write `2.3.0`; for a package from outside a registry, `2.3.0 (1a2b3c4d5e6f)`: its version may stay when it changes."""
-    version = re.search(r'^version = "([^"]+)"', own, re.MULTILINE)
-    source = re.search(r'^source = \{ (git|url|path) = "([^"]*)"', own, re.MULTILINE)
-    if source and source[1] == "git":
-        source_id = source[2].rpartition("#")[2]
-    elif source and (found := re.search(r'hash = "\w+:(\w+)"', own + wheels)):
-        source_id = found[1]
-    else:
-        source_id = ""
-    return (version[1] if version else "") + (f" ({source_id[:12]})" if source_id else "")
+    source_id = source.get("git", "").rpartition("#")[2]
+    if source.keys() & {"url", "path"}:
+        hashes = [each["hash"] for each in (package.get("sdist", {}), *package.get("wheels", [])) if "hash" in each]
+        source_id = hashes[0].partition(":")[2] if hashes else ""
+    return package.get("version", "") + (f" ({source_id[:12]})" if source_id else "")
 
 
 def header(notebook: Notebook) -> str:
@@ -113,7 +105,7 @@ def split(text: str) -> tuple[str, str]:
 
 def _used(notebook: Notebook, lock: Lock) -> set[str]:
     """Find the locked packages that a notebook and its local modules import, with all that these need in turn."""
-    found = imports.reach(notebook, Path(notebook.path).parent, Path())
+    found = imports.reach(notebook, Path(notebook.path).parent, Path(), *_find_own_folders())
     used = {package for name in found.names for package in _providers(name, lock)}
     words = {_normalized(word) for word in found.words}
     # `engine="openpyxl"`, `KERAS_BACKEND = "torch"`: a word may be a module or a package.
@@ -129,6 +121,13 @@ def _used(notebook: Notebook, lock: Lock) -> set[str]:
             if engine in lock.direct and (draws if engine in _DRAWING else not _DEVELOPMENT.match(extra)):
                 used |= _with_needs({engine}, lock)
     return used
+
+
+def _find_own_folders() -> Iterator[Path]:
+    """Find the folders of the project in which its Python looks, as `src` of a project that is itself a package."""
+    for place in map(Path, filter(None, sys.path)):
+        if place.is_relative_to(Path.cwd()) and not place.is_relative_to(sys.prefix):
+            yield place.relative_to(Path.cwd())
 
 
 def _with_needs(packages: Iterable[str], lock: Lock) -> set[str]:

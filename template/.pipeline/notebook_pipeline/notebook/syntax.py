@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import re
 import sys
 import warnings
 from collections.abc import Iterator
@@ -26,6 +27,12 @@ def recurse_deeply() -> Iterator[None]:
         yield
     finally:
         sys.setrecursionlimit(limit)
+
+
+def find_conflict(text: str) -> int | None:
+    """Find the line, counted from 1, of a file's first merge conflict."""
+    found = re.search(r"^(<<<<<<<|>>>>>>>)", text, re.MULTILINE)
+    return text.count("\n", 0, found.start()) + 1 if found else None
 
 
 def replaced(source: str, node: ast.AST, text: str) -> str:

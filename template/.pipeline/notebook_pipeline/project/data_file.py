@@ -3,7 +3,6 @@
 import functools
 import json
 import math
-import re
 import sys
 import tomllib
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from ruamel.yaml.constructor import DuplicateKeyError
 from ruamel.yaml.error import MarkedYAMLError, StringMark, YAMLError
 from ruamel.yaml.nodes import MappingNode, SequenceNode
 
+from notebook_pipeline.notebook.syntax import find_conflict
 from notebook_pipeline.project import yaml_edit
 
 PARAMS_FILE = "params.yaml"
@@ -115,8 +115,7 @@ def _describe(error: MarkedYAMLError, text: str) -> str:
     """Describe what is wrong with a YAML text, from the line on."""
     mark = error.problem_mark or error.context_mark
     what = " ".join(str(error.problem or error.context).split())
-    if conflict := re.search(r"^(<<<<<<<|>>>>>>>)", text, re.MULTILINE):
-        line = text.count("\n", 0, conflict.start()) + 1
+    if line := find_conflict(text):
         return f":{line}: holds a merge conflict. Fix: keep one side of it and delete the marker lines"
     if isinstance(error, DuplicateKeyError):
         what = _describe_repeated(text, mark) or what
