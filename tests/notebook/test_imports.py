@@ -138,7 +138,9 @@ def test_a_module_is_found_in_the_folder_that_the_notebook_changes_to(tmp_path, 
 
 def test_it_imports_the_standard_library_only(template):
     text = (template / "template/.pipeline/notebook_pipeline/notebook/imports.py").read_text("utf-8")
-    imported = {name.partition(".")[0] for name in reach(parse(notebook({"source": text}), "x.ipynb"), Path("nowhere")).names}
+    imported = {
+        name.partition(".")[0] for name in reach(parse(notebook({"source": text}), "x.ipynb"), Path("nowhere")).names
+    }
     assert "ast" in imported and imported <= sys.stdlib_module_names
 
 

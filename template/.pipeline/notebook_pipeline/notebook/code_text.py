@@ -17,14 +17,6 @@ CELL, _PARAMETERS = "# %%\n", "# parameters: "
 _OLDEST = (3, 11)
 
 
-def canonical(source: str) -> str:
-    """Make the comparable text of one cell's source: equal for two that do the same, and equal on every Python.
-
-    Without what a formatter may change: layout, comments, quotes, the order of imports. Other languages stay as they are.
-    """
-    return comparable(source, has_parameters=False)
-
-
 def renewed(text: str) -> str:
     """Rewrite a text of `Notebook.code` by an earlier version of this module as this version writes it."""
     head, *cells = re.split(f"^{CELL}", text, flags=re.MULTILINE)
@@ -36,8 +28,14 @@ def renewed(text: str) -> str:
 
 
 @recurse_deeply()
-def comparable(source: str, has_parameters: bool) -> str:
-    """Do as `canonical`, but keep only the names of parameters, because their values come from params.yaml."""
+def canonical(source: str, has_parameters: bool = False) -> str:
+    """Make the comparable text of one cell's source: equal for two that do the same, and equal on every Python.
+
+    Without what a formatter may change: layout, comments, quotes, the order of imports. Other languages stay as they are.
+
+    Args:
+        has_parameters: keep only the names of parameters, because their values come from params.yaml.
+    """
     # JSON may hold half a surrogate pair, which a file cannot.
     source = source.replace("\r\n", "\n").encode("utf-8", "backslashreplace").decode()
     magic, _, body = source.strip().partition("\n")
@@ -131,12 +129,6 @@ class _Canonical(ast.NodeTransformer):
         return "".join(parts)
 
 
-def _with_names(statement: ast.stmt, names: list[ast.alias]) -> ast.stmt:
-    if isinstance(statement, ast.Import):
-        return ast.Import(names)
-    return ast.ImportFrom(statement.module, names, statement.level)
-
-
 def _docstring(text: str) -> str:
     """Write a docstring without what a formatter changes: its indentation, and blank space at line ends."""
     first, *others = (line.rstrip() for line in text.expandtabs().strip().split("\n"))
@@ -155,10 +147,14 @@ def _with_sorted_imports(statements: list[ast.stmt]) -> list[ast.stmt]:
         if not is_import:
             done += group
             continue
-        single = [_with_names(each, [alias]) for each in group for alias in each.names]
+        single = [
+            ast.Import([alias]) if isinstance(each, ast.Import) else ast.ImportFrom(each.module, [alias], each.level)
+            for each in group
+            for alias in each.names
+        ]
         for is_star, part in itertools.groupby(single, lambda each: each.names[0].name == "*"):
-            part = [*part]
-            done += part if is_star else _sorted_imports(part)
+            statements = [*part]
+            done += statements if is_star else _sorted_imports(statements)
     return done
 
 

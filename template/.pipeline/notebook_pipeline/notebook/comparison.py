@@ -71,11 +71,7 @@ def _shown(outputs: list[dict], moved: Mapping[str, str]) -> list[tuple[str, str
             data = output.get("data") or {}
             kind = next((mime for mime in (*PICTURES, "text/plain", *data) if mime in data), "")
             value = data.get(kind)
-        text = (
-            "".join(value)
-            if isinstance(value, list) and all(isinstance(line, str) for line in value)
-            else str(value or "")
-        )
+        text = executed.plain_text(value or "")
         for new, old in moved.items():
             text = text.replace(new, old)
         if kind == "stderr" or not text:

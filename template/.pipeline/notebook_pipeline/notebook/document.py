@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 
-from .code_text import CELL, canonical, comparable, renewed
+from .code_text import CELL, canonical, renewed
 from .ipython import read_python
 from .names import bindings
 from .parameters import (
@@ -254,7 +254,7 @@ class Notebook:
     def _code_by_cell(self) -> Iterator[tuple[Cell, str]]:
         for cell in self.cells:
             if cell.type == "code" and SKIPPED_TAG not in cell.tags:
-                if text := comparable(cell.source, has_parameters=cell is self.parameters_cell):
+                if text := canonical(cell.source, has_parameters=cell is self.parameters_cell):
                     yield cell, f"{CELL}{text}\n"
 
 

@@ -112,21 +112,22 @@ def make_valid(kind: str, content: dict) -> None:
     What should be a text is one: also where it came as a list of lines, which a notebook's file has in its place.
     """
     if kind == "stream":
-        content |= {"name": str(content.get("name", "stdout")), "text": _plain_text(content.get("text", ""))}
+        content |= {"name": str(content.get("name", "stdout")), "text": plain_text(content.get("text", ""))}
     elif kind == "error":
         lines = content.get("traceback") or []
         lines = lines if isinstance(lines, list) else [lines]
-        content |= {name: _plain_text(content.get(name, "")) for name in ("ename", "evalue")}
-        content["traceback"] = [_plain_text(line) for line in lines]
+        content |= {name: plain_text(content.get(name, "")) for name in ("ename", "evalue")}
+        content["traceback"] = [plain_text(line) for line in lines]
     elif kind in ("display_data", "update_display_data", "execute_result"):
         content["data"] = {
-            mime: value if _JSON.fullmatch(mime) else _plain_text(value)
+            mime: value if _JSON.fullmatch(mime) else plain_text(value)
             for mime, value in (content.get("data") or {}).items() if value is not None
         }  # fmt: skip
         content["metadata"] = content.get("metadata") or {}
 
 
-def _plain_text(value: object) -> str:
+def plain_text(value: object) -> str:
+    """Return a text, which a notebook's file may have as a list of lines."""
     if isinstance(value, list) and all(isinstance(line, str) for line in value):
         return "".join(value)
     return value if isinstance(value, str) else str(value)
