@@ -14,7 +14,7 @@ from notebook_pipeline.run.undeclared import list_parameter_files
 
 
 def find_changed_values(project: Project, stage: Stage, notebook: Notebook, values: dict[str, object]) -> Iterator[str]:
-    """DVC reads params.yaml again after the run, and would record values that the notebook never saw."""
+    """Find values that changed: DVC reads params.yaml again after the run, and would record what the notebook never saw."""
     now = Project()
     with contextlib.suppress(ProjectError):
         given = now.parameters(stage, notebook)
@@ -34,7 +34,7 @@ def _text_of(project: Project, file: str) -> str:
 
 
 def find_changed_inputs(stage: Stage, notebook: Notebook, trace: Trace) -> Iterator[str]:
-    """DVC computes the hashes of inputs after the run, and would record files that the notebook never saw."""
+    """Find inputs that changed: DVC computes their hashes after the run, and would record what the notebook never saw."""
     changed = _kept_by_dvc(trace.changed)
     own = {path for path in changed if {path, Path(os.path.abspath(path)).as_posix()} & trace.written_by_kernel}
     if own:
@@ -51,7 +51,7 @@ def find_changed_inputs(stage: Stage, notebook: Notebook, trace: Trace) -> Itera
 
 
 def _kept_by_dvc(paths: set[str]) -> set[str]:
-    """Those that .dvcignore does not exclude."""
+    """Return those that .dvcignore does not exclude."""
     if not paths or not os.path.exists(".dvcignore"):
         return paths
     done = subprocess.run(
@@ -65,6 +65,6 @@ def _kept_by_dvc(paths: set[str]) -> set[str]:
 
 
 def _some(paths: Iterable[str]) -> str:
-    """The first of some paths, and how many more there are."""
+    """Name the first of some paths, and how many more there are."""
     first, more = sorted(paths)[:5], len([*paths]) - 5
     return ", ".join(first) + (f" and {more} more" if more > 0 else "")

@@ -20,7 +20,7 @@ from notebook_pipeline.run.undeclared import find_undeclared, find_untouched
 
 
 def main(argv: list[str]) -> int:
-    """Checks, executes and writes the executed notebook to OUTPUT, however the run ends.
+    """Check, execute, and write the executed notebook to OUTPUT, however the run ends.
 
     Returns the exit code: 0, 1 if the run was refused or a cell failed, 128 + the signal that ended it; with --strict
     also 1 if dvc.yaml does not declare what the run touched.
@@ -89,22 +89,16 @@ def _check(project: Project, stage: Stage, notebook: Notebook, is_dvc: bool) -> 
 
 
 def _find_stale_code(project: Project, stage: Stage, notebook: Notebook) -> list[str]:
-    """A code file among the stage's deps that is not the notebook's code: DVC would record the wrong one."""
+    """Find the first line of a code file among the stage's deps that is not the notebook's: DVC would record the wrong code."""
     for other in project.stages():
         match other.calls("code"):
             case (source, target) if source == notebook.path and target in stage.deps and Path(target).exists():
-                was = renewed(packages.split(files.read(target))[1]).split("\n")
-                now = notebook.code().split("\n")
-                if was != now:
-                    return [_describe_difference(notebook, was, now, target, other.name)]
+                texts = renewed(packages.split(files.read(target))[1]), notebook.code()
+                lines = itertools.zip_longest(*(text.split("\n") for text in texts))
+                for index, (was, now) in enumerate(lines):
+                    if was != now:
+                        place = notebook.path if now is None else notebook.place(notebook.cell_of_code(index))
+                        old, new = (f"`{line.strip()}`" if line and line.strip() else "nothing" for line in (was, now))
+                        fix = f"uv run dvc repro --force {other.name}, then uv run dvc repro"
+                        return [f"{place}: has {new}, but {target}, which DVC compares, has {old}. Fix: {fix}"]
     return []
-
-
-def _describe_difference(notebook: Notebook, was: list[str], now: list[str], target: str, writer: str) -> str:
-    index = next(at for at, (old, new) in enumerate(itertools.zip_longest(was, now)) if old != new)
-    place = notebook.place(notebook.cell_of_code(index)) if index < len(now) else notebook.path
-    old, new = ("".join(lines[index : index + 1]).strip() for lines in (was, now))
-    return (
-        f"{place}: has {f'`{new}`' if new else 'nothing'}, but {target}, which DVC compares, has "
-        f"{f'`{old}`' if old else 'nothing'}. Fix: uv run dvc repro --force {writer}, then uv run dvc repro"
-    )

@@ -30,7 +30,7 @@ SAVE_EVERY = 30.0
 
 
 def execute(notebook: Notebook, values: dict, output: str, inputs: Iterable[str] = ()) -> tuple[int, Trace]:
-    """Run all cells with these values of the parameters, writes the executed notebook, and reports what went wrong.
+    """Run all cells with these values of the parameters, write the executed notebook, and report what went wrong.
 
     Args:
         inputs: the files and folders of which the trace is to tell whether they changed meanwhile.
@@ -39,10 +39,8 @@ def execute(notebook: Notebook, values: dict, output: str, inputs: Iterable[str]
     """
     run = Execution(notebook, values, output, Trace({normalize(path) for path in inputs if "://" not in path}))
     code, trace = run.execute(), run.trace
-    for own in (notebook.path, output):
-        trace.read.discard(normalize(own))
-        trace.noticed.discard(normalize(own))
-        trace.written.discard(normalize(own))
+    for touched in (trace.read, trace.noticed, trace.written):
+        touched -= {normalize(notebook.path), normalize(output)}
     doubtful = drop_named(trace.doubtful(list_shown_by_dvc), trace, notebook, values)
     trace.read -= doubtful
     trace.unseen |= doubtful
@@ -83,7 +81,7 @@ class Execution:
     saved: float = field(default_factory=time.monotonic)
 
     def execute(self) -> int:
-        """Runs all cells, reports what went wrong, and returns the exit code."""
+        """Run all cells, report what went wrong, and return the exit code."""
         failure = None
         with stop.signals_as_exceptions() as dvc:
             try:
@@ -137,27 +135,27 @@ class Execution:
                 self.drawn = drawn.split()
 
     def note_current(self, cell, cell_index: int) -> None:
-        """Remembers which cell runs (a hook of nbclient's)."""
+        """Remember which cell runs (a hook of nbclient's)."""
         self.current = cell_index
 
     def note_error(self, cell, cell_index: int, execute_reply: dict) -> None:
-        """Remembers an error that the cell does not expect (a hook of nbclient's): of a wrong magic there is no output."""
+        """Remember an error that the cell does not expect (a hook of nbclient's): of a wrong magic there is no output."""
         if "raises-exception" not in cell.metadata.get("tags", []):
             self.error = cell_index, execute_reply["content"]
 
     def save_now_and_then(self) -> None:
-        """Saves the notebook as far as it got, so that a long run can be looked at."""
+        """Save the notebook as far as it got, so that a long run can be looked at."""
         if time.monotonic() - self.saved >= SAVE_EVERY:
             with contextlib.suppress(OSError):  # it is no reason to end the run; the end will say it
                 files.write(self.output, executed.as_text(self._repeatable()))
             self.saved = time.monotonic()
 
     def note_request(self, cell, cell_index: int, execute_reply: dict) -> None:
-        """Remembers which cell a request to execute was of (a hook of nbclient's)."""
+        """Remember which cell a request to execute was of (a hook of nbclient's)."""
         self.cells_of[execute_reply["parent_header"]["msg_id"]] = cell_index
 
     def hear(self, message: dict) -> None:
-        """Sees each message of the kernel, and takes those that nbclient drops: of a cell whose turn is over.
+        """See each message of the kernel, and take those that nbclient drops: of a cell whose turn is over.
 
         A thread prints when it likes, also between two cells and after the last one. What comes when the kernel ends, as from
         an exit handler, belongs to the last cell.
@@ -174,7 +172,7 @@ class Execution:
             self.last_words += content["text"]
 
     async def listen_to_the_end(self, is_alive) -> None:
-        """Hears what is printed while the kernel ends, until it has, or its time is over."""
+        """Hear what is printed while the kernel ends, until it has, or its time is over."""
         self.ending, until = True, time.monotonic() + outcome.PATIENCE_AT_END
         outputs = self.client.kc.iopub_channel
         while (alive := await is_alive()) and time.monotonic() < until:

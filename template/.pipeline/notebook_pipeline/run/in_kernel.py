@@ -77,7 +77,7 @@ _SHORTEST, _LONGEST = 3, 64
 
 
 def note_drawn(log: str) -> None:
-    """Writes into a file, when the kernel ends, the bytes that were drawn to make ids of: in hexadecimal, one draw a line.
+    """Write into a file, when the kernel ends, the bytes that were drawn to make ids of: in hexadecimal, one draw a line.
 
     What was drawn stays as random as it is. All of `uuid` and `secrets` comes from these two functions. That an output
     shows an id is thereby known, and not guessed from its form: a hash or an id in the data has the same.
@@ -109,7 +109,7 @@ READ, WRITTEN, LISTED = "r", "w", "l"
 
 
 def tell_opened(root: str, log: str, shell) -> None:
-    """In the kernel: writes, after each cell and at the end, what was opened to read or to write, and listed, below a folder.
+    """Write, after each cell and at the end, what was opened to read or to write, and listed, below a folder.
 
     One a line: what was done, and the path as seen from the folder.
     """

@@ -24,9 +24,9 @@ class Stopped(KeyboardInterrupt):
 
 @contextlib.contextmanager
 def signals_as_exceptions() -> Iterator[list]:
-    """Within, SIGTERM and the death of DVC raise Stopped, so that the kernel is ended and the notebook kept.
+    """Have SIGTERM and the death of DVC raise Stopped, so that the kernel is ended and the notebook kept.
 
-    Yields a list that has DVC's process, once it is known, where DVC runs this.
+    Yields a list that has DVC's process, once it is known, if DVC runs this.
     """
 
     def stop(number, frame):
@@ -55,7 +55,7 @@ def signals_as_exceptions() -> Iterator[list]:
 
 
 def _dvc_process():
-    """DVC's process where it runs this one as a stage: the nearest above that has not been given the stage's name.
+    """Find DVC's process if it runs this one as a stage: the nearest above that has not been given the stage's name.
 
     Between the two may be a shell: bash replaces itself by its last command, dash does not.
     """
@@ -84,7 +84,7 @@ def _is_alive(process) -> bool:
 
 
 def restore_branch(dvc, patience: float) -> None:
-    """Does what DVC does when an experiment ends, and cannot do if it was ended itself: puts HEAD back on its branch.
+    """Do what DVC does when an experiment ends, and cannot do if it was ended itself: put HEAD back on its branch.
 
     While an experiment runs, HEAD is detached, and `HEAD` is to DVC what it was at the start. Files stay as they are.
 

@@ -18,7 +18,7 @@ _ENVIRONMENT_FILES = ("pyproject.toml", "uv.lock")
 
 
 def find_undeclared(project: Project, stage: Stage, notebook: Notebook, trace: Trace) -> Iterator[str]:
-    """What the run touched and the stage does not declare, as the lines to add."""
+    """Find what the run touched and the stage does not declare, as the lines to add."""
     in_part, whole = _parameter_files(stage)
     own = in_part | whole | {PIPELINE_FILE}
     outs = {normalize(path) for path in stage.outs}
@@ -47,7 +47,7 @@ def find_undeclared(project: Project, stage: Stage, notebook: Notebook, trace: T
 
 
 def find_untouched(project: Project, stage: Stage, notebook: Notebook, trace: Trace) -> Iterator[str]:
-    """What the stage declares and the run did not touch; one line each."""
+    """Find what the stage declares and the run did not touch; one line each."""
     run = stage.calls("run")
     if run is None or has_other_commands(stage):
         return  # they may have touched it
@@ -81,7 +81,7 @@ def has_other_commands(stage: Stage) -> bool:
 
 
 def _parameter_files(stage: Stage) -> tuple[set[str], set[str]]:
-    """The files of which the stage's `params:` list names keys, and those that it names as a whole."""
+    """Return the files of which the stage's `params:` list names keys, and those that it names as a whole."""
     listed = {file: keys for entry in stage.params if isinstance(entry, dict) for file, keys in entry.items()}
     whole = {normalize(file) for file, keys in listed.items() if not keys}
     return {PARAMS_FILE, *map(normalize, listed)} - whole, whole
@@ -92,7 +92,7 @@ def list_parameter_files(stage: Stage) -> set[str]:
 
 
 def list_shown_by_dvc() -> set[str]:
-    """The metrics, plots and files of parameters of all stages."""
+    """Return the metrics, plots and files of parameters of all stages."""
     try:
         stages, pipeline = [*Project().stages()], Project().load(PIPELINE_FILE)
     except ProjectError:  # somebody edits it
@@ -111,7 +111,7 @@ def list_shown_by_dvc() -> set[str]:
 
 
 def drop_named(paths: set[str], trace: Trace, notebook: Notebook, values: dict) -> set[str]:
-    """Those that neither the code nor a module that it took names, nor a value that it got: it hardly reads them."""
+    """Return those that neither the code nor a module that it took names, nor a value that it got: it hardly reads them."""
     if not paths:
         return paths
     texts = [notebook.code(), str(values)]
