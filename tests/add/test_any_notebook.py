@@ -6,8 +6,10 @@ from add_samples import churn, own_environ, project, untagged  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notebook_pipeline.add.bring import brought
 from notebook_pipeline.add.lift import lifted
+from notebook_pipeline.add.literals import find_named
+from notebook_pipeline.add.places import Places
+from notebook_pipeline.add.plan import make_plan
 from notebook_pipeline.notebook.document import parse
 
 fragments = st.sampled_from(
@@ -26,7 +28,8 @@ def test_any_cells_become_a_notebook_that_can_run(tmp_path_factory, sources, tit
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text(name)
     before = parse(untagged(*[{"cell_type": "markdown", "source": "# T"}] * title, *sources), "x.ipynb")
-    found = brought(before, folder / "work", folder / "project")
+    places = Places(folder / "work", folder / "project")
+    found = make_plan(before, folder / "project", find_named(before, places.bases), places)
     assert [cell.tree is None for cell in found.notebook.cells] == [cell.tree is None for cell in before.cells]
     made = lifted(found.notebook, []).notebook
     assert not [*made.problems()] and not [*made.drift()]

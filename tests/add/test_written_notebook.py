@@ -11,6 +11,9 @@ from add_samples import churn, own_environ, project, samples, stage, untagged  #
 from conftest import Workspace, notebook
 
 from notebook_pipeline.add import command as add
+from notebook_pipeline.add.observation import Observation
+from notebook_pipeline.add.stage_entry import Entry
+from notebook_pipeline.add.written_notebook import START, start_in_root, write_notebook
 from notebook_pipeline.notebook import imports
 from notebook_pipeline.notebook.document import NotebookError, parse, read
 from notebook_pipeline.project.project import Project
@@ -18,21 +21,21 @@ from notebook_pipeline.project.project import Project
 
 def test_whose_entry_is_add_s_own(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    entry = add._Entry("fit", "notebooks/fit.ipynb", ["fit"], {"data/external"}, {"a.csv", "b.png"})
+    entry = Entry("fit", "notebooks/fit.ipynb", ["fit"], {"data/external"}, {"a.csv", "b.png"})
     head, rest = "stages:\n", "\n  more:\n    cmd: x\n"
     for after in ("", rest, f"# of mine\n{rest}", f"\n\n{rest}", "plots: []\n"):
         Path("dvc.yaml").write_text(head + entry.text() + after)
-        found = add._Entry.of_unrecorded(Project().stage("fit"))
+        found = Entry.of_unrecorded(Project().stage("fit"))
         assert (found.deps, found.outs) == ({"data/external", "outputs/code/fit.py"}, entry.outs)
     Path("dvc.lock").write_text("stages:\n  fit:\n    cmd: x\n")
-    assert add._Entry.of_unrecorded(Project().stage("fit")) is None
+    assert Entry.of_unrecorded(Project().stage("fit")) is None
     Path("dvc.lock").write_text("stages:\n  more:\n    cmd: x\n")
-    assert add._Entry.of_unrecorded(Project().stage("fit"))
+    assert Entry.of_unrecorded(Project().stage("fit"))
     for after in ("    frozen: true\n", "\n    frozen: true\n", "    # of mine\n"):
         Path("dvc.yaml").write_text(head + entry.text() + after + rest)
-        assert add._Entry.of_unrecorded(Project().stage("fit")) is None
+        assert Entry.of_unrecorded(Project().stage("fit")) is None
     Path("dvc.yaml").write_text(head + entry.text().replace("external\n", "external # mine\n"))
-    assert add._Entry.of_unrecorded(Project().stage("fit")) is None
+    assert Entry.of_unrecorded(Project().stage("fit")) is None
 
 
 def test_line_ends_are_those_that_git_will_keep(project, samples):
@@ -51,14 +54,14 @@ def test_a_notebook_is_written_as_editors_write_it(tmp_path):
     cells = ({"source": ["N = 1"]}, {"source": ["print(N)"]})
     text = json.dumps(json.loads(untagged(*cells)), indent=1, sort_keys=True) + "\n"
     (tmp_path / "x.ipynb").write_text(text)
-    add._write_notebook((tmp_path / "x.ipynb").as_posix(), read(tmp_path / "x.ipynb").document, is_copy=False)
+    write_notebook((tmp_path / "x.ipynb").as_posix(), read(tmp_path / "x.ipynb").document, is_copy=False)
     assert (tmp_path / "x.ipynb").read_text() == text
 
 
 def test_a_notebook_that_changes_the_folder_starts_in_the_root_once_that_is_taken_out():
-    made = add._starting_in_root(parse(untagged("import os\nos.chdir('..')"), "x.ipynb"), has_modules=False)
-    assert [cell.source for cell in made.cells] == [add.START.rstrip("\n"), "import os\nos.chdir('..')"]
-    assert add._starting_in_root(made, has_modules=True) is made
+    made = start_in_root(parse(untagged("import os\nos.chdir('..')"), "x.ipynb"), has_modules=False)
+    assert [cell.source for cell in made.cells] == [START.rstrip("\n"), "import os\nos.chdir('..')"]
+    assert start_in_root(made, has_modules=True) is made
 
 
 def test_the_cure_of_an_old_format_has_quotes_where_it_needs_them():
@@ -121,7 +124,7 @@ def test_what_it_runs_comes_along_or_is_named(tmp_path):
         "%run -m pkg\n%load up\n%run made.py"
     )
     given, origin = parse(untagged("%%writefile made.py\nx = 1", source), "x.ipynb"), tmp_path / "origin"
-    modules = add._modules(given, origin)
+    modules = add._find_modules(given, origin, Observation())
     assert {file.relative_to(tmp_path).as_posix(): place for file, place in modules.items()} == {
         "origin/lib/conf.py": "notebooks/lib/conf.py", "up.py": "notebooks/up.py",
         "origin/my helper.ipynb": "notebooks/my helper.ipynb",
@@ -138,7 +141,7 @@ def test_what_it_runs_comes_along_or_is_named(tmp_path):
     with pytest.raises(add.Refused, match="conf.py: would be notebooks/conf.py, and so would "):
         (tmp_path / "conf.py").write_text("")
         (origin / "conf.py").write_text("")
-        add._modules(parse(untagged("import conf", "%run ../conf.py"), "x.ipynb"), origin)
+        add._find_modules(parse(untagged("import conf", "%run ../conf.py"), "x.ipynb"), origin, Observation())
 
 
 def test_links_stay_links(bare, tmp_path):

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from conftest import notebook
 
-from notebook_pipeline.add import command as add
+from notebook_pipeline.add.stage_entry import slug
 from notebook_pipeline.notebook.document import parse
 from notebook_pipeline.notebook.imports import distributions, local, local_files, needed, reach, root
 from notebook_pipeline.setup import command as setup
@@ -147,5 +147,5 @@ def test_it_imports_the_standard_library_only(template):
 def test_setup_names_a_stage_as_add_does(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     for stem in ("churn", "my churn (2)", "Größe_1", "..."):
-        Path("dvc.lock").write_text(f"cmd: pipeline run notebooks/{add._slug(stem)}.ipynb outputs/x.ipynb\n")
+        Path("dvc.lock").write_text(f"cmd: pipeline run notebooks/{slug(stem)}.ipynb outputs/x.ipynb\n")
         assert setup._add_notebook(f"/work/{stem}.ipynb").endswith(" has a stage already")

@@ -9,7 +9,7 @@ from conftest import TEMPLATE, notebook
 from ruamel.yaml import YAML
 from samples import UV_LOCK
 
-from notebook_pipeline.add import command as add
+from notebook_pipeline.add.stage_entry import Entry, write_code_stage
 from notebook_pipeline.code import command as code
 from notebook_pipeline.notebook import packages
 from notebook_pipeline.notebook.document import parse
@@ -202,7 +202,7 @@ def test_add_has_the_code_depend_on_the_lock_file(here, stages):
     """Where the stage `code` is not of the template's form."""
     for is_there in (True, False):
         Path("dvc.yaml").write_text(stages)
-        add._write_code_stage(add._Entry("x", "notebooks/x.ipynb"))
+        write_code_stage(Entry("x", "notebooks/x.ipynb"))
         deps = YAML(typ="safe").load(Path("dvc.yaml"))["stages"]["code_x"]["deps"]
         assert deps == ["notebooks/x.ipynb", *(["uv.lock"] if is_there else [])]
         Path("uv.lock").unlink(missing_ok=True)

@@ -159,7 +159,7 @@ def test_the_file_beside_is_short(tmp_path):
 
 
 # What ends `add` once it has begun to write.
-STEPS = ["_write_notebook", "_written_parameters", "_write_code_stage", "_ignore_results"]
+STEPS = ["write_notebook", "write_parameters", "write_code_stage", "ignore_results"]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -169,7 +169,7 @@ def test_an_add_that_is_refused_has_changed_nothing(tmp_path, monkeypatch, capsy
     (work / "deep/a.csv").write_text("a")
     (work / "helpers.py").write_text("X = 1")
     (work / "x.ipynb").write_text(notebook("N = 1", "import helpers\nopen('deep/a.csv').read()"))
-    project.mkdir()
+    (project / ".dvc/tmp").mkdir(parents=True)
     monkeypatch.chdir(project)
     Path("dvc.yaml").write_text("stages:\n  old: {cmd: echo}\n")
     Path("params.yaml").write_text("other: 1\n")

@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from conftest import TEMPLATE, Workspace, notebook
+from observed import plan
 from ruamel.yaml import YAML
 
 from notebook_pipeline import secret_files
-from notebook_pipeline.add.bring import brought
 from notebook_pipeline.notebook.document import parse
 from notebook_pipeline.report import command as report
 
@@ -124,7 +124,7 @@ READERS = [
     ("import os\nfor name in os.listdir('data'):\n    open(f'data/{name}')", ["data/external/a.csv"]),
     ("import os\nos.listdir('HOME/.ssh')", []),
     ("from glob import glob\nfor name in glob('data/*'):\n    open(name)", ["data/external/a.csv"]),
-    ("import pandas as pd\npd.read_csv('id_mapping.csv')", ["data/external/id_mapping.csv"]),
+    ("pd.read_csv('id_mapping.csv')", ["data/external/id_mapping.csv"]),
 ]
 
 
@@ -140,7 +140,9 @@ def test_none_comes_along(tmp_path, monkeypatch, cell, expected):
     written(work, "service_account.json", SERVICE)
     (work / "data/b.csv").symlink_to(home / ".ssh/id_rsa")
     given = parse(notebook({"source": cell.replace("HOME", home.as_posix())}), "x.ipynb")
-    found = brought(given, work, tmp_path / "project")
+    (tmp_path / "project").mkdir()
+    monkeypatch.chdir(tmp_path / "project")
+    found, _ = plan(given, work, tmp_path / "project")
     assert sorted(found.copies.values()) == expected
     # The code names them as before, and nobody is told to put them into the project.
     assert not [note for note in found.notes if "does not exist" in note]
@@ -283,7 +285,8 @@ def test_a_terminal_is_asked(tmp_path, answer, code):
     written(tmp_path, "far/far.csv", "x")
     script = (
         "from pathlib import Path\nfrom notebook_pipeline.add import command as add\n"
-        "add._ask_before_copying(Path('work/x.ipynb'), [Path('far/far.csv').resolve()], False)"
+        "job = add._Job(Path('work/x.ipynb'), add._parse(['x']), *[None] * 8)\n"
+        "job._ask_before_copying([Path('far/far.csv').resolve()])"
     )
     (tmp_path / "work").mkdir()
     own, theirs = pty.openpty()

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
-from notebook_pipeline.add.bring import reads_and_writes
+from notebook_pipeline.add.literals import find_named
 from notebook_pipeline.notebook.document import NotebookError, read
 
 
@@ -30,7 +30,9 @@ def in_order(notebooks: list[Path]) -> list[Path]:
     for path in notebooks:
         reads[path], writes[path] = set(), set()
         with contextlib.suppress(NotebookError):  # it is reported when its turn comes
-            reads[path], writes[path] = reads_and_writes(read(path), path.resolve().parent)
+            found = find_named(read(path), [path.resolve().parent])
+            writes[path] = {*found.written} | {use.path for use in found.uses if use.what == "make"}
+            reads[path] = {use.base for use in found.uses if use.what in ("read", "list", "glob")} - writes[path]
     makers = {
         path: [
             other for other in notebooks

@@ -18,9 +18,16 @@ class Comparison:
     different: list[int] = field(default_factory=list)
 
     def __str__(self) -> str:
-        """Return for example: `12 of 14 cells as when you last saved it; cells 9, 11 differ`."""
+        return self.describe("as when you last saved it")
+
+    def describe(self, like: str) -> str:
+        """Return for example: `12 of 14 cells as when you last saved it; cells 9, 11 differ`.
+
+        Args:
+            like: says with what the cells are compared.
+        """
         total = len(self.same) + len(self.different)
-        text = f"{len(self.same)} of {total} cell{'s' * (total > 1)} as when you last saved it"
+        text = f"{len(self.same)} of {total} cell{'s' * (total > 1)} {like}"
         if self.different:
             numbers = ", ".join(map(str, self.different))
             text += f"; cells {numbers} differ" if len(self.different) > 1 else f"; cell {numbers} differs"

@@ -50,13 +50,13 @@ class _Engine(Engine):
     def execute_managed_notebook(cls, nb_man, kernel_name, *, run, kernel, **kwargs):
         run.executed = nb_man.nb
         run.executed.metadata.papermill.pop("parameters", None)
-        terminal = sys.stderr.isatty()
+        silent = sys.stderr.isatty() or run.folder is not None
         run.client = _Client(
             nb_man,
             km=kernel,
             log=logging.getLogger("papermill"),
-            stdout_file=None if terminal else sys.stdout,
-            stderr_file=None if terminal else sys.stderr,
+            stdout_file=None if silent else sys.stdout,
+            stderr_file=None if silent else sys.stderr,
             startup_timeout=300,
             timeout=None,
             # What a cell prints may take longer to come than the cell took to print it.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import os
 import queue
 import signal
@@ -55,6 +56,10 @@ class Execution:
     values: dict[str, object]
     output: str
     trace: Trace
+    folder: str | None = None
+    """Where the kernel starts, if it is not the working directory: then nothing is printed, either."""
+    startup: str = ""
+    """Python that the kernel runs before the first cell."""
     executed: NotebookNode | None = None
     """The notebook in execution, once Papermill has made it."""
     current: int | None = None
@@ -79,6 +84,8 @@ class Execution:
     """What came on stderr while the kernel ended."""
     began: float = field(default_factory=time.time)
     saved: float = field(default_factory=time.monotonic)
+    said: io.StringIO | None = None
+    """What would have been printed of an error."""
 
     def execute(self) -> int:
         """Run all cells, report what went wrong, and return the exit code."""
@@ -94,7 +101,10 @@ class Execution:
             stop.restore_branch(dvc[0], stop.PATIENCE if isinstance(failure, stop.Stopped) else 0)
         if self.executed is not None:
             self.executed = self._repeatable()
-        code = outcome.report(self, failure)
+        with contextlib.ExitStack() as quiet:
+            if self.folder is not None:
+                self.said = quiet.enter_context(contextlib.redirect_stderr(io.StringIO()))
+            code = outcome.report(self, failure)
         try:
             if self.executed is not None:
                 files.write(self.output, executed.as_text(self.executed))
@@ -106,7 +116,7 @@ class Execution:
                 # What the notebook started must not outlive a run that failed.
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.kernel_group, signal.SIGKILL)
-        if code == 1 and self.current is not None:
+        if code == 1 and self.current is not None and self.folder is None:
             quoted = shell.quote(self.output)
             print(
                 f"{self.output}: shows what ran, with the stage's values. Fix: open it in your editor, or by "

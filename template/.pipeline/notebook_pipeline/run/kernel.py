@@ -36,7 +36,8 @@ def start_kernel(run, folder: str) -> AsyncKernelManager:
     with open(os.path.join(folder, LOG), "wb") as log:
         # What the notebook and its processes print comes as messages; here it would come a second time, and with it what
         # ZeroMQ now and then has to say about its end. On Windows, what other processes print comes here alone.
-        run_sync(kernel.start_kernel)(**({"stdout": log, "stderr": log} if os.name == "posix" else {}))
+        outputs = {"stdout": log, "stderr": log} if os.name == "posix" else {}
+        run_sync(kernel.start_kernel)(cwd=run.folder, **outputs)
     run.kernel_group = run_sync(kernel.provisioner.get_provisioner_info)().get("pgid")
     return kernel
 
@@ -45,7 +46,7 @@ def _configure(run, folder: str) -> None:
     """Write the kernel's configuration and its start-up file: both call `in_kernel.py`, by its path."""
     # In files, not in the arguments, which a notebook that parses some sees in `sys.argv`.
     profile = Path(folder, "profile_default")
-    beside = Path(os.path.abspath(run.notebook.path)).parent.as_posix()
+    beside = Path(run.folder or Path(os.path.abspath(run.notebook.path)).parent).as_posix()
     load = f"__import__('runpy').run_path({os.path.abspath(in_kernel.__file__)!r})"
     files.write(
         profile / "ipython_kernel_config.py",
@@ -54,7 +55,7 @@ def _configure(run, folder: str) -> None:
     opened = run.trace.watch_kernel(folder)
     files.write(
         profile / "startup" / "prepare.py",
-        f"{load}['prepare'](get_ipython(), {beside!r}, {os.getcwd()!r}, {opened!r})\n",
+        f"{load}['prepare'](get_ipython(), {beside!r}, {os.getcwd()!r}, {opened!r})\n{run.startup}",
     )
 
 

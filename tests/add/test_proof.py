@@ -1,0 +1,57 @@
+"""`pipeline add` compares the stage's run with the one in the notebook's own folder."""
+
+import pytest
+from add_samples import churn, contents, own_environ, project, stage, untagged  # noqa: F401
+
+from notebook_pipeline.add import command as add
+
+pytestmark = pytest.mark.project
+
+
+def test_the_verdict(project, tmp_path):
+    (tmp_path / "a.csv").write_text("x")
+    cells = (
+        "import os, random, json", "print(open('a.csv').read())", "random.random()", "print(os.getcwd())",
+        "json.dump({'loss': 0.5}, open('score.json', 'w'))", "open('drawn.txt', 'w').write(str(random.random()))", "print(os.listdir())",
+    )  # fmt: skip
+    (tmp_path / "own.ipynb").write_text(untagged(*cells))
+    before = contents(tmp_path / ".").keys()
+    said = project.pipeline("add", str(tmp_path / "own.ipynb")).stdout
+    verdict = "notebooks/own.ipynb: 3 of 3 cells and 1 file as in the notebook's own folder; not comparable, other in each run or folder: cells"
+    assert f"\n{verdict} " in said and said.partition(verdict)[2].split("\n")[0].endswith(", drawn.txt"), said
+    assert before <= contents(tmp_path / ".").keys()
+    assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n"
+
+
+def test_what_the_move_changes_is_said(project, tmp_path):
+    """A cell that shows something else in the project: the stage exists, and the exit code is not 0."""
+    (tmp_path / "here.ipynb").write_text(
+        untagged(
+            "import os",
+            "print(os.path.exists('README.md'))",
+            "_ = open('x.txt', 'w').write(str(os.path.exists('dvc.yaml')))",
+        )
+    )
+    done = project.pipeline("add", str(tmp_path / "here.ipynb"), check=False)
+    assert done.returncode == add.INCOMPLETE
+    said = "notebooks/here.ipynb: 0 of 1 cell and 0 of 1 file as in the notebook's own folder; cell 4, x.txt differ (see outputs/here.ipynb)\n"
+    assert said in done.stdout
+    assert stage(project, "here")["outs"] == ["outputs/here.ipynb", "x.txt"]
+
+
+def test_a_dry_run_changes_nothing(project, tmp_path):
+    (tmp_path / "a.csv").write_text("x" * 2000)
+    (tmp_path / "dry.ipynb").write_text(
+        untagged("N = 2", "text = open('a.csv').read()\nopen('new.csv', 'w').write(text * N)")
+    )
+    before = project.run("git", "status", "--porcelain").stdout
+    said = project.pipeline("add", "--dry-run", str(tmp_path / "dry.ipynb")).stdout.splitlines()
+    assert said[:2] == [
+        f"data/external/a.csv: would be copied from {tmp_path}/a.csv (2.0 kB)",
+        "new.csv: would be a result",
+    ]
+    assert "notebooks/dry.ipynb: cell 3: text = open('data/external/a.csv').read()" in said
+    assert (
+        project.run("git", "status", "--porcelain").stdout == before
+        and not (project.path / "data/external/a.csv").exists()
+    )
