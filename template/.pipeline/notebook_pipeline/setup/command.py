@@ -71,6 +71,10 @@ def main(argv: list[str]) -> int:
         first = f"First do what the line `{failed[0]}: ...` says, then" if failed else "To go on from there"
         print(f"\nThe project is here, but not all of it is set up. {first}: {again}", file=sys.stderr)
         return 1
+    from notebook_pipeline.project.python_version import find_other_python  # needs the environment
+
+    if other := find_other_python():
+        print(f"\n{other}")
     print(f"\n{_describe_state()}", flush=True)
     return 0
 
