@@ -475,7 +475,8 @@ def test_another_python_is_named(clone):
 
 
 def test_each_clone_gets_the_merge_drivers(clone):
-    assert "git merges dvc.lock by stages, and notebooks by cells" in setup(clone)
+    assert "git merges dvc.lock by stages, notebooks by cells, data by files" in setup(clone)
     drivers = clone.run("git", "config", "--local", "--get-regexp", r"^merge\..*\.driver$").stdout.splitlines()
     used = set(re.findall(r"merge=(pipeline-\w+)", clone.read(".gitattributes")))
-    assert {line.split(".")[1] for line in drivers} == used == {"pipeline-lock", "pipeline-notebook", "pipeline-result"}
+    assert {line.split(".")[1] for line in drivers} == used
+    assert used == {"pipeline-data", "pipeline-lock", "pipeline-notebook", "pipeline-result"}

@@ -55,7 +55,7 @@ class Person(Reader):
 
     def merges(self, branch: str) -> str:
         self.git("fetch", "--quiet")
-        return self.says("Merge a branch", "^git merge", check=False, BRANCH=branch)
+        return self.says("Merge a branch", "^git merge BRANCH$", check=False, BRANCH=branch)
 
     def goes_on(self, said: str) -> list[str]:
         """Does what the line about dvc.lock says; what ran."""

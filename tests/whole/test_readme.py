@@ -212,7 +212,7 @@ def test_each_command(reader, tmp_path, request):
     project.replace("params.yaml", "batch_size: 16", "batch_size: 32")
     project.run("dvc", "repro")
     commit(project)
-    assert "which runs train, evaluate, unless" in reader.types("git merge", BRANCH="others")
+    assert "which runs train, evaluate, unless" in reader.types("git merge BRANCH", BRANCH="others")
     assert ran(reader.types("dvc repro")) == ["train", "evaluate"]
     reader.types("git commit")  # test_journey.py has conflicts, and the other kinds of merges
     project.replace("params.yaml", "batch_size: 32", "batch_size: 16")
@@ -494,6 +494,7 @@ def when_something_is_wrong(reader: Reader) -> None:
     for word, typed in (
         ("uv.lock", ["git checkout HEAD uv.lock", "^uv lock$", "git add pyproject.toml", "^git commit$"]),
         ("pyproject.toml", ["git add NOTEBOOK", "git checkout --merge", "dvc pull"]),
+        ("data/external.dvc", ["git checkout --ours", "dvc checkout data"]),
     ):  # test_journey.py has real ones, and test_notebook.py in tests/merge/
         words.remove(word)
         for pattern in typed:

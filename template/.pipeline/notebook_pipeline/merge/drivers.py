@@ -20,6 +20,7 @@ _IN_PROJECT = (
 )
 DRIVERS = {
     "pipeline-lock": ("dvc.lock, stage by stage", _IN_PROJECT.replace("{module}", "lock")),
+    "pipeline-data": ("folders of data, file by file", _IN_PROJECT.replace("{module}", "data")),
     "pipeline-notebook": ("notebooks, cell by cell", _IN_PROJECT.replace("{module}", "notebook")),
     # What both sides' stages wrote and git keeps. dvc.lock has lost the record of these stages, so they run again.
     "pipeline-result": ("results of the pipeline: either side's", "true"),

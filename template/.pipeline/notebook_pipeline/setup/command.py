@@ -185,7 +185,7 @@ def _install_hooks() -> str:
 def _install_drivers() -> str:
     if not drivers.install():
         raise StepFailed(f"git's configuration cannot be written. Fix: make .git/config writable, then {AGAIN}")
-    return "git merges dvc.lock by stages, and notebooks by cells"
+    return "git merges dvc.lock by stages, notebooks by cells, data by files"
 
 
 def _describe_hooks_elsewhere(folder: Path) -> str:
