@@ -1,6 +1,7 @@
-"""Has an updated project renew dvc.lock, so that the update alone reruns no stage. Copier runs it at the end of each update.
+"""Has an updated project renew dvc.lock, so that the update alone reruns no stage, and tell git the merge drivers.
 
-It needs the project's own packages. Without an environment here `pipeline check --fix` does it later, as the message says.
+Copier runs it at the end of each update. It needs the project's own packages. Without an environment here
+`pipeline check --fix` and `pipeline setup` do it later, as the message and CHANGELOG.md say.
 """
 
 import os
@@ -13,10 +14,11 @@ def main() -> int:
     """Start the project's own Python; returns the exit code, 0: what is not renewed is no reason to end the update."""
     environment = Path(os.environ.get("UV_PROJECT_ENVIRONMENT") or ".venv").absolute()
     python = environment / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
-    if python.exists() and Path("dvc.lock").exists():
+    if python.exists():
         # Of a project from before `.pipeline`, the environment does not know the package yet.
         environ = os.environ | {"PYTHONPATH": str(Path(".pipeline").absolute())}
-        subprocess.run([python, "-m", "notebook_pipeline.check.record"], env=environ)
+        for module in (*(["check.record"] if Path("dvc.lock").exists() else []), "merge.drivers"):
+            subprocess.run([python, "-m", f"notebook_pipeline.{module}"], env=environ)
     return 0
 
 

@@ -2,6 +2,7 @@
 
 import json
 
+import pytest
 from conftest import Workspace, notebook
 from hypothesis import given
 from hypothesis import strategies as st
@@ -81,6 +82,24 @@ def test_every_value_arrives_as_it_is_written(bare):
     assert {name.upper(): value for name, value in shown.items()} == got
 
 
+@pytest.mark.parametrize(("cell", "value"), [("50", '"50"'), ("0.5", "abc"), ('"50"', "50"), ('"a"', "1.5")])
+def test_a_number_that_meets_text_is_refused(bare, cell, value):
+    bare.write("params.yaml", f"train:\n  n_trees: {value}\n")
+    bare.write("dvc.yaml", STAGE)
+    bare.write("notebooks/fit.ipynb", notebook(f"N_TREES = {cell}", "print(N_TREES)"))
+    done, checked = bare.pipeline(*RUN, check=False), bare.pipeline("check", check=False).stdout
+    read = YAML(typ="safe").load(value)
+    line = (
+        f"params.yaml:2: `train.n_trees` is {read!r} ({type(read).__name__}), but notebooks/fit.ipynb: cell 1, line 1 says "
+        f"`N_TREES = {cell.replace(chr(34), chr(39))}`. Fix: change one of them, or annotate the parameter"
+    )
+    assert (done.returncode, done.stdout) == (1, f"{line}\n") and line in checked.splitlines()
+    assert not (bare.path / "outputs/fit.ipynb").exists()
+    # An annotation says that both are meant.
+    bare.write("notebooks/fit.ipynb", notebook(f"N_TREES: int | float | str = {cell}", "print(N_TREES)"))
+    bare.pipeline(*RUN)
+
+
 yaml_values = st.recursive(
     st.none()
     | st.booleans()
@@ -98,7 +117,7 @@ def test_what_the_list_names_is_what_is_given(tmp_path_factory, values):
     with (root / "params.yaml").open("w", encoding="utf-8") as file:
         YAML().dump({"train": values, "other": {"unused": 1}}, file)
     (root / "dvc.yaml").write_text(STAGE)
-    made = notebooks.parse(notebook("\n".join(f"{name.upper()} = 0" for name in values)), "notebooks/fit.ipynb")
+    made = notebooks.parse(notebook("\n".join(f"{name.upper()} = None" for name in values)), "notebooks/fit.ipynb")
     project = Project(root)
     expected = YAML(typ="safe").load(root / "params.yaml")["train"]
     given_here = project.parameters(project.stage("fit"), made)

@@ -8,6 +8,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -70,7 +71,7 @@ def test_a_newcomer_is_working_in_one_command(clone):
     assert any(line.startswith("fetched data and results from the remote `storage` (") for line in lines)
     assert_up_to_date(clone)
     assert clone.run("git", "status", "--porcelain").stdout == ""
-    for hook in ("pre-commit", "pre-push", "post-checkout"):
+    for hook in ("pre-commit", "pre-push", "post-checkout", "post-merge", "post-rewrite"):
         assert (clone.path / ".git" / "hooks" / hook).exists()
     # A second time there is nothing left to do; what somebody has changed meanwhile stays and is said.
     clone.replace("params.yaml", "epochs: 15", "epochs: 2")
@@ -384,7 +385,7 @@ def test_hooks_find_uv_where_git_does_not(project, git_alone):
     done = project.run("git", "commit", "--all", "--message", "From an editor")
     assert "no conflict markers" in done.stdout and "Failed" not in done.stdout
     done = project.run("git", "checkout", "-b", "other")
-    assert re.search("dvc checkout.*Passed", done.stdout), done.stdout
+    assert re.search("data and results of this commit.*Passed", done.stdout), done.stdout
 
 
 def test_hooks_in_a_folder_of_the_persons_own(project, tmp_path):
@@ -393,14 +394,14 @@ def test_hooks_in_a_folder_of_the_persons_own(project, tmp_path):
     project.run("git", "config", "core.hooksPath", str(folder))
     said = hooks(project)
     assert said.startswith(f"git runs the hooks in {folder} (core.hooksPath): none was installed. Fix: ")
-    for name in ("pre-commit", "pre-push", "post-checkout"):
+    for name in ("pre-commit", "pre-push", "post-checkout", "post-merge", "post-rewrite"):
         (folder / name).write_text(f"#!/bin/sh\n{said.partition('the line: ')[2]}")
         (folder / name).chmod(0o755)
     project.write("notebooks/bad.ipynb", "{")
     project.run("git", "add", "--all")
     refused = project.run("git", "commit", "--message", "Bad", check=False)
     assert refused.returncode == 1 and "notebooks/bad.ipynb:1: not a valid notebook" in refused.stdout
-    assert "dvc checkout" in project.run("git", "checkout", "-b", "other").stdout
+    assert "data and results of this commit" in project.run("git", "checkout", "-b", "other").stdout
     assert hooks(project) == f"git runs the hooks in {folder} (core.hooksPath), which call pre-commit\n"
     # Other repositories may have no such hooks.
     other = Workspace(tmp_path / "other", project.environ)
@@ -454,3 +455,28 @@ def test_git_sees_a_change_of_the_second_in_which_it_wrote_the_file(project):
     script = "from dvc.repo import Repo; Repo().scm.add('dvc.yaml')"
     project.run("python", "-c", script)
     assert project.run("git", "status", "--porcelain").stdout == " M params.yaml\n"
+
+
+def test_another_python_is_named(clone):
+    """A stage's executed notebook says which Python made what dvc.lock has."""
+    assert not any("made it" in line for line in setup(clone))
+    now = f"{sys.version_info.major}.{sys.version_info.minor}"
+    text = clone.read("outputs/penguins.ipynb")
+    clone.write("outputs/penguins.ipynb", re.sub(r'("version": ")3\.\d+\.', r"\g<1>3.99.", text))
+    line = (
+        f"outputs/penguins.ipynb: Python 3.99 made it, and this is Python {now}: results may differ. Fix: uv sync --python 3.99, "
+        f"or, to go on with {now}, uv run dvc repro --force"
+    )
+    assert setup(clone).count(line) == 1
+    # Without a record it is not of dvc.lock.
+    (clone.path / "dvc.lock").unlink()
+    code = "from notebook_pipeline.project.python_version import find_other_python as f; print(f())"
+    assert clone.run("python", "-c", code).stdout == "None\n"
+
+
+def test_each_clone_gets_the_merge_drivers(clone):
+    assert "git merges dvc.lock by stages, notebooks by cells, data by files" in setup(clone)
+    drivers = clone.run("git", "config", "--local", "--get-regexp", r"^merge\..*\.driver$").stdout.splitlines()
+    used = set(re.findall(r"merge=(pipeline-\w+)", clone.read(".gitattributes")))
+    assert {line.split(".")[1] for line in drivers} == used
+    assert used == {"pipeline-data", "pipeline-lock", "pipeline-notebook", "pipeline-result"}

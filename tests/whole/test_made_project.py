@@ -66,7 +66,7 @@ def test_it_passes_its_own_hooks_unchanged(made):
 def test_configuration(made):
     assert made.run("dvc", "config", "core.analytics").stdout.strip() == "false"
     assert made.run("dvc", "config", "core.autostage").stdout.strip() == "true"
-    for hook in ("pre-commit", "pre-push", "post-checkout"):
+    for hook in ("pre-commit", "pre-push", "post-checkout", "post-merge", "post-rewrite"):
         assert (made.path / ".git" / "hooks" / hook).exists()
     assert "lakeFS.lakefs-dvc" in made.read(".vscode/extensions.json")
     assert "data/external.dvc" in made.run("git", "ls-files").stdout

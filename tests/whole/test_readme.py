@@ -28,6 +28,7 @@ SECTIONS = [
     "After a stop",
     "Many at once, on this machine or a cluster",
     "Share the results",
+    "Merge a branch",
     "Security",
     "Update from the template",
     "What belongs to whom",
@@ -43,7 +44,8 @@ def test_the_sections_stand_in_the_order_of_a_first_day(made, staged):
 def test_the_starts_show_the_same_commands(made, staged, render, tmp_path):
     one, other = (sections(project.read("README.md")) for project in (made, staged))
     for heading in SECTIONS:
-        assert fenced(one[heading]) == fenced(other[heading]) and inline(one[heading]) == inline(other[heading])
+        shown = [[*map(without_values, fenced(each[heading]))] for each in (one, other)]
+        assert shown[0] == shown[1] and inline(one[heading]) == inline(other[heading])
     (tmp_path / "own.ipynb").write_text(notebook("N = 1"))
     own = render(start="notebook", notebook=str(tmp_path / "own.ipynb"))
     third = sections((own / "README.md").read_text("utf-8"))
@@ -53,8 +55,8 @@ def test_the_starts_show_the_same_commands(made, staged, render, tmp_path):
 
 
 def without_values(command: str) -> str:
-    """A command without what only a project's own parameters and metrics can say."""
-    return re.sub(r' (-S|--by) ("[^"]*"|\S+)', "", command)
+    """A command without what only a project's own parameters, metrics and stages can say."""
+    return re.sub(r"(pipeline remove) .*", r"\1", re.sub(r' (-S|--by) ("[^"]*"|\S+)', "", command))
 
 
 @pytest.fixture
@@ -119,12 +121,14 @@ def test_each_command(reader, tmp_path, request):
     one_more = project.write("../plus.ipynb", notebook("N: int = 3", "open('n.txt', 'w').write(str(N))"))
     assert "notebooks/plus.ipynb" in reader.types(r"pipeline add", NOTEBOOK=str(one_more))
     commit(project)
-    reader.types(
-        "git mv", **{"notebooks/OLD.ipynb": "notebooks/plus.ipynb", "notebooks/NEW.ipynb": "notebooks/more.ipynb"}
-    )
-    # Its own name and that of its parameters' section are not those of the notebook.
-    project.write("dvc.yaml", re.sub(r"(?<=/)plus(?=\.)|(?<=, )plus(?=\])", "more", project.read("dvc.yaml")))
-    assert ran(project.run("dvc", "repro").stdout) == ["code@more", "plus"]
+    reader.types("pipeline rename", OLD="plus", NEW="more")
+    assert ran(project.run("dvc", "repro").stdout) == []
+    commit(project)
+    project.write("../gone.ipynb", notebook("N: int = 3", "print(N)"))
+    project.pipeline("add", "../gone.ipynb")
+    commit(project)
+    reader.types("pipeline remove STAGE", STAGE="gone")
+    assert not (project.path / "notebooks/gone.ipynb").exists() and "gone" not in project.read("dvc.yaml")
     commit(project)
     many_items(reader)
     commit(project)
@@ -197,6 +201,24 @@ def test_each_command(reader, tmp_path, request):
     colleague.run("dvc", "exp", "apply", "longer")
     assert "EPOCHS = 25" in colleague.read("outputs/train.ipynb")
     assert colleague.run(*shlex.split(reader.command("dvc pull"))).returncode == 0
+    assert "longer" in reader.types("exp list")
+
+    reader.section = "Merge a branch"
+    project.run("git", "checkout", "--quiet", "-b", "others")
+    project.replace("params.yaml", "epochs: 10", "epochs: 3")
+    project.run("dvc", "repro")
+    commit(project)
+    project.run("git", "checkout", "--quiet", "main")
+    project.replace("params.yaml", "batch_size: 16", "batch_size: 32")
+    project.run("dvc", "repro")
+    commit(project)
+    assert "which runs train, evaluate, unless" in reader.types("git merge BRANCH", BRANCH="others")
+    assert ran(reader.types("dvc repro")) == ["train", "evaluate"]
+    reader.types("git commit")  # test_journey.py has conflicts, and the other kinds of merges
+    project.replace("params.yaml", "batch_size: 32", "batch_size: 16")
+    project.replace("params.yaml", "epochs: 3", "epochs: 10")
+    project.run("dvc", "repro")
+    commit(project)
 
     try:
         slurm = request.getfixturevalue("slurm")
@@ -221,13 +243,12 @@ def on_ones_own(reader: Reader) -> None:
     """Takes the example out of a copy of the project, and has a notebook of one's own run there."""
     project = Workspace(reader.project.path.parent / "own", reader.project.environ)
     shutil.copytree(reader.project.path, project.path, symlinks=True)
-    yaml = project.read("dvc.yaml")
-    project.write("dvc.yaml", re.sub(r"notebook: \[.*\]", "notebook: []", yaml[: yaml.index("\n  data_preprocess:")]))
-    project.write("params.yaml", project.read("params.yaml").partition("\nbase:")[0])
-    for file in (project.path / "data/external").iterdir():
-        file.unlink()
-    for pattern in ("^git rm", "^uv run dvc repro$", "^git commit"):
-        project.run(*shlex.split(reader.command(pattern)))
+    for pattern in ("pipeline remove data_preprocess", "^uv run dvc repro$", "^git commit"):
+        said = project.run(*shlex.split(reader.command(pattern))).stdout
+        if "data/external/penguins.csv: no stage reads it any more" in said:
+            for file in (project.path / "data/external").iterdir():
+                file.unlink()
+    assert [*(project.path / "data/external").iterdir()] == [] and "notebook: []" in project.read("dvc.yaml")
     assert project.run("git", "status", "--porcelain").stdout == ""
     project.write("../mine.csv", "a\n1\n")
     own = project.write("../own.ipynb", notebook("N: int = 3", "print(open('mine.csv').read(), N)"))
@@ -437,6 +458,8 @@ def when_something_is_wrong(reader: Reader) -> None:
         project.run("git", "checkout", "--quiet", *(["-b"] if branch == "theirs" else []), branch)
         project.run("dvc", "exp", "run", "--quiet", "-S", f"train.epochs={epochs}")
         commit(project)
+    project.run("git", "config", "--remove-section", "merge.pipeline-lock")  # as in a clone that was not set up
+    project.run("git", "config", "--remove-section", "merge.pipeline-result")
     assert "CONFLICT" in project.run("git", "merge", "theirs", check=False).stdout
     conflict = project.read("params.yaml")
     assert "<<<<<<<" in conflict and "<<<<<<<" in project.read("dvc.lock") and "<<<<<<<" in project.read(METRICS)
@@ -467,5 +490,14 @@ def when_something_is_wrong(reader: Reader) -> None:
     seen("codec can't encode", done.stdout)
     moved(umlaut, reader.command("pipeline setup"), seen)
     words.remove("start it through uv")  # test_run.py has a real one
+    words.remove("made it")  # test_setup.py has a real one
+    for word, typed in (
+        ("uv.lock", ["git checkout HEAD uv.lock", "^uv lock$", "git add pyproject.toml", "^git commit$"]),
+        ("pyproject.toml", ["git add NOTEBOOK", "git checkout --merge", "dvc pull"]),
+        ("data/external.dvc", ["git checkout --ours", "dvc checkout data"]),
+    ):  # test_journey.py has real ones, and test_notebook.py in tests/merge/
+        words.remove(word)
+        for pattern in typed:
+            reader.command(pattern)
     assert reader.command("^uv run$") == "uv run"
     assert words == []

@@ -11,6 +11,8 @@ VERBS = {
     "code": "write a notebook's code, for DVC to compare",
     "check": "compare notebooks, params.yaml and dvc.yaml: the pre-commit hook",
     "add": "make a stage of a notebook",
+    "rename": "give a stage and all that bears its name another name",
+    "remove": "take stages out of the pipeline, with what only they used",
     "setup": "turn a new clone or copy into a working checkout",
     "sweep": "run many experiments at once, on this machine or a Dask cluster",
     "report": "show what a change makes of parameters, metrics and plots",

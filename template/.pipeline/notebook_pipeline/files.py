@@ -130,6 +130,23 @@ def edit(path: str | Path, text: str) -> None:
     write(os.path.realpath(path) if os.path.islink(path) else path, text)
 
 
+def edit_all(texts: dict[str, str]) -> None:
+    """Write several files as `edit` does: all of them, or none.
+
+    Raises:
+        OSError: one cannot be written; all are as they were.
+    """
+    before = {path: read(path) for path in texts}
+    try:
+        for path, text in texts.items():
+            edit(path, text)
+    except BaseException:
+        for path, text in before.items():
+            if read(path) != text:
+                edit(path, text)
+        raise
+
+
 def lock(path: Path):
     """Open a file, locked until it is closed here and in the processes that have it; None if another has it.
 

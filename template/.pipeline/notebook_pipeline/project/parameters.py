@@ -38,7 +38,7 @@ class Given:
     """One line each, with its fix."""
     missing: list[Missing]
     doubts: list[str]
-    """Values of another type than the parameter's default: given as they are, and most likely a mistake."""
+    """Values of another type than the parameter's default, text and numbers aside: given as they are, and most likely a mistake."""
 
 
 def entries(stage: Stage) -> Iterator[tuple[str, str | None]]:
@@ -90,7 +90,8 @@ class Match:
             elif parameter is None:
                 self._say(self._describe_surplus(place, keys, lacking))
             elif problem := self._describe_type(place, value, parameter):
-                (self.problems if parameter.annotation else doubts).append(problem)
+                is_refused = parameter.annotation or _is_number_and_text(value, parameter.default)
+                (self.problems if is_refused else doubts).append(problem)
             origins.setdefault(key, place)
             if parameter is not None:
                 values[parameter.name] = value
@@ -219,6 +220,12 @@ class Match:
         own = f"{self._place(parameter)} says `{declared}`"
         more = "" if parameter.annotation else ", or annotate the parameter"
         return f"{place} is {value!r} ({type(value).__name__}), but {own}. Fix: change one of them{more}"
+
+
+def _is_number_and_text(*values: object) -> bool:
+    """Whether one of two values is a number and the other one text: no code is meant for both."""
+    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in values]
+    return any(numbers) and any(isinstance(value, str) for value in values)
 
 
 def _name(keys: tuple) -> str:

@@ -17,12 +17,13 @@ import unicodedata
 from pathlib import Path
 
 from notebook_pipeline import files, git, shell
+from notebook_pipeline.merge import drivers
 
 AGAIN = "uv run pipeline setup"
 # Set in the configuration of a repository that was made here, until its first commit: a later run goes on from there.
 FIRST_COMMIT_DUE = "pipeline.firstCommitDue"
 
-HOOKS = ("pre-commit", "pre-push", "post-checkout")
+HOOKS = ("pre-commit", "pre-push", "post-checkout", "post-merge", "post-rewrite")
 """As .pre-commit-config.yaml has them."""
 CALL_HOOKS = (
     "test ! -f .pre-commit-config.yaml || uv run pre-commit hook-impl --config=.pre-commit-config.yaml "
@@ -44,6 +45,7 @@ def main(argv: list[str]) -> int:
         ("environment", _repair_environment),
         ("data", _bring_data),
         ("git hooks", _install_hooks),
+        ("git merges", _install_drivers),
         *([("notebook", lambda: _add_notebook(notebook))] if notebook else []),
         ("pipeline", _run_pipeline),
         ("first commit", _make_first_commit),
@@ -69,6 +71,10 @@ def main(argv: list[str]) -> int:
         first = f"First do what the line `{failed[0]}: ...` says, then" if failed else "To go on from there"
         print(f"\nThe project is here, but not all of it is set up. {first}: {again}", file=sys.stderr)
         return 1
+    from notebook_pipeline.project.python_version import find_other_python  # needs the environment
+
+    if other := find_other_python():
+        print(f"\n{other}")
     print(f"\n{_describe_state()}", flush=True)
     return 0
 
@@ -172,8 +178,14 @@ def _install_hooks() -> str:
     )
     for hook in (folder / name for name in HOOKS):
         if hook.exists():  # a project may have taken one out
-            _add_path_of_uv(hook)
-    return "pre-commit checks each commit; DVC follows git push and git checkout"
+            _adapt_hook(hook)
+    return "pre-commit checks each commit; DVC follows git push, checkout, merge and rebase"
+
+
+def _install_drivers() -> str:
+    if not drivers.install():
+        raise StepFailed(f"git's configuration cannot be written. Fix: make .git/config writable, then {AGAIN}")
+    return "git merges dvc.lock by stages, notebooks by cells, data by files"
 
 
 def _describe_hooks_elsewhere(folder: Path) -> str:
@@ -194,14 +206,12 @@ def _is_installed(hook: Path) -> bool:
     return bool(python) and os.path.exists("".join(shlex.split(python[1])))
 
 
-def _add_path_of_uv(hook: Path) -> None:
+def _adapt_hook(hook: Path) -> None:
     """Have a hook of pre-commit's find uv if git runs without a terminal's PATH: in an editor started from the desktop."""
     # Not uv's own word for where it is, which names its version if it comes from Homebrew.
-    folder = os.path.dirname(shutil.which("uv") or _find_uv())
-    # Git's shell on Windows: `C:/Users` is `/c/Users`.
-    folder = re.sub(r"^([A-Za-z]):", r"/\1", folder.replace("\\", "/")) if os.name == "nt" else folder
-    # Last, so that everything else is found as before.
-    line = f'# end templated\nPATH="$PATH":{shlex.quote(folder)}\n'
+    line = f"# end templated\n{shell.add_to_path(shutil.which('uv') or _find_uv())}\n"
+    # During a merge it would only say that the merge is not at its end.
+    line += 'test -z "$(git ls-files --unmerged)" || exit 0\n' if hook.name.startswith("post-") else ""
     files.write(hook, files.read(hook).replace("# end templated\n", line, 1))
 
 

@@ -1,0 +1,1 @@
+"""Git's merge drivers: how two versions of a file become one."""

@@ -1,0 +1,1 @@
+"""Data and results: brought from DVC's remote, and kept beside what git checks out."""

@@ -1,0 +1,1 @@
+"""`pipeline rename`: gives a stage and all that bears its name another name."""
