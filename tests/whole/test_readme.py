@@ -79,7 +79,8 @@ def test_each_command(reader, tmp_path, request):
     assert ran(reader.types("repro")) == []
     assert "accuracy" in reader.types("metrics show")
     assert "dvc_plots/index.html" in reader.types("plots show")
-    editor(project, reader.command("jupyter"))
+    editor(project, reader.command("pipeline lab"))
+    editor(project, reader.command("pipeline open").replace("STAGE", "train"))
 
     reader.section = "Change a number"
     project.replace("params.yaml", "epochs: 15", "epochs: 10")
@@ -395,7 +396,8 @@ def when_something_is_wrong(reader: Reader) -> None:
     before = {name: project.read(name) for name in ("outputs/metrics.yaml", "outputs/evaluate.ipynb")}
     text = project.read("notebooks/evaluate.ipynb")
     project.replace("notebooks/evaluate.ipynb", "import joblib", 'import joblib  \\n", "no_such_name')
-    assert "NameError" in project.run("dvc", "repro", check=False).stdout
+    assert "uv run pipeline open evaluate\n" in project.run("dvc", "repro", check=False).stdout
+    assert reader.command("pipeline open") == "uv run pipeline open STAGE"
     assert not (project.path / "outputs/metrics.yaml").exists()
     project.write("notebooks/evaluate.ipynb", text)
     assert "'evaluate' is cached" in project.run(*shlex.split(reader.command("^uv run dvc repro"))).stdout

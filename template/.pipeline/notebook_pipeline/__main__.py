@@ -11,10 +11,14 @@ VERBS = {
     "code": "write a notebook's code, for DVC to compare",
     "check": "compare notebooks, params.yaml and dvc.yaml: the pre-commit hook",
     "add": "make a stage of a notebook",
+    "lab": "start JupyterLab with the project's kernel, which gives notebooks the values of params.yaml",
+    "open": "open a stage's notebook with the values and inputs of a run, to find an error",
     "setup": "turn a new clone or copy into a working checkout",
     "sweep": "run many experiments at once, on this machine or a Dask cluster",
     "report": "show what a change makes of parameters, metrics and plots",
 }
+MODULES = {"lab": "editor.lab", "open": "editor.opening"}
+"""Those of the verbs that share a folder; any other has a folder of its own."""
 FOLDER = Path(__file__).resolve().parents[1]
 """The `.pipeline` that this code is part of."""
 
@@ -56,7 +60,7 @@ def _call(verb: str, arguments: list[str]) -> int:
         if verb != "setup" and _is_outside_environment():
             return _say_outside(f"{sys.executable} is not this project's Python")
         try:
-            return importlib.import_module(f"notebook_pipeline.{verb}.command").main(arguments)
+            return importlib.import_module(f"notebook_pipeline.{MODULES.get(verb, f'{verb}.command')}").main(arguments)
         finally:
             sys.stdout.flush()
     except ModuleNotFoundError as error:

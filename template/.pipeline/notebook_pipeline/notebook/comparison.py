@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from notebook_pipeline.notebook import executed
 from notebook_pipeline.notebook.document import id_of
 
+NOTICE = {"pipeline": "notice"}
+"""The metadata of an output that the pipeline itself shows in an editor: it is none of the notebook's."""
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif")
 
 
@@ -63,6 +65,8 @@ def _shown(outputs: list[dict], moved: Mapping[str, str]) -> list[tuple[str, str
     """
     clean, shown = executed.make_cleaner(drawn=[], since=0, until=0), []
     for output in outputs:
+        if output.get("metadata") == NOTICE:
+            continue
         if output.get("output_type") == "stream":
             kind, value = output.get("name", "stdout"), output.get("text")
         elif output.get("output_type") == "error":
