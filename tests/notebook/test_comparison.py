@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from notebook_pipeline.notebook.comparison import compare_with_saved
+from notebook_pipeline.notebook.comparison import NOTICE, compare_with_saved
 
 
 def stream(text: str, name: str = "stdout") -> dict:
@@ -56,6 +56,7 @@ OUTPUTS = {
     "no output then": ([], [stream("a")], False),
     "no output now": ([stream("a")], [], False),
     "nothing": ([], [], None),
+    "the values of params.yaml": ([{**result(text_plain="params.yaml: lr = 1"), "metadata": NOTICE}], [], None),
     "the path of a copy": ([stream("read ../raw/a.csv")], [stream("read data/external/a.csv")], True),
     "not valid": ([{"output_type": "stream"}, {"data": None}, {}, 3], [stream("a")], False),
 }  # fmt: skip

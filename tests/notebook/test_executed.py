@@ -210,8 +210,8 @@ def test_a_cell_has_one_number(bare):
     )
     assert re.findall(r"Cell In\[\d+\], line \d", done.stdout) == ["Cell In[6], line 2", "Cell In[4], line 1"]
     assert done.stdout.endswith(
-        "\noutputs/fit.ipynb: shows what ran, with the stage's values. Fix: open it in your editor, or by "
-        "`uv run --with jupyterlab jupyter lab outputs/fit.ipynb`\n"
+        "\noutputs/fit.ipynb: shows what ran. Fix: to run its cells one by on"
+        "e with the same values, uv run pipeline open fit\n"
     )
     cells = json.loads(bare.read("outputs/fit.ipynb"))["cells"]
     assert [cell.get("execution_count") for cell in cells] == [1, 1, None, None, 4, 5, 6]

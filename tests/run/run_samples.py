@@ -2,6 +2,6 @@
 
 # What follows the message of a cell that failed.
 TO_DEBUG = (
-    "outputs/fit.ipynb: shows what ran, with the stage's values. Fix: open it in your editor, or by "
-    "`uv run --with jupyterlab jupyter lab outputs/fit.ipynb`\n"
+    "outputs/fit.ipynb: shows what ran. Fix: to run its cells one by on"
+    "e with the same values, uv run pipeline open fit\n"
 )

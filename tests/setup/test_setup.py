@@ -65,8 +65,7 @@ def assert_up_to_date(workspace: Workspace) -> None:
 def test_a_newcomer_is_working_in_one_command(clone):
     lines = setup(clone)
     assert lines[-1] == (
-        "Everything is up to date. Open notebooks/penguins.ipynb in your editor, or: "
-        "uv run --with jupyterlab jupyter lab"
+        "Everything is up to date. Open notebooks/penguins.ipynb in your editor, or: uv run pipeline lab"
     )
     assert any(line.startswith("fetched data and results from the remote `storage` (") for line in lines)
     assert_up_to_date(clone)

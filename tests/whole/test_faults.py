@@ -213,7 +213,7 @@ RUNS = {
         "print(LR)",
         "notebooks/fit.ipynb: cannot be run in cell 2: Broken pipe. "
         "Fix: keep its output open (`| head` closes it), then run the command again.\n"
-        "outputs/fit.ipynb: shows what ran, with the stage's values. Fix: ...\n",
+        "outputs/fit.ipynb: shows what ran. Fix: ...\n",
     ),
 }
 

@@ -29,6 +29,7 @@ SECTIONS = [
     "Many at once, on this machine or a cluster",
     "Share the results",
     "Merge a branch",
+    "Review a branch",
     "Security",
     "Update from the template",
     "What belongs to whom",
@@ -81,7 +82,8 @@ def test_each_command(reader, tmp_path, request):
     assert ran(reader.types("repro")) == []
     assert "accuracy" in reader.types("metrics show")
     assert "dvc_plots/index.html" in reader.types("plots show")
-    editor(project, reader.command("jupyter"))
+    editor(project, reader.command("pipeline lab"))
+    editor(project, reader.command("pipeline open").replace("STAGE", "train"))
 
     reader.section = "Change a number"
     project.replace("params.yaml", "epochs: 15", "epochs: 10")
@@ -225,6 +227,10 @@ def test_each_command(reader, tmp_path, request):
     except pytest.skip.Exception:
         slurm = None  # test_sweep.py says what is missing
     many_at_once(reader, tmp_path, slurm)
+
+    reader.section = "Review a branch"
+    assert reader.types("--group report").endswith("dvc_plots/report.html\n")
+    assert reader.types("--notebook", STAGE="train").endswith("dvc_plots/notebooks/train.html\n")
 
     reader.section = "Update from the template"
     reader.types("copier update")
@@ -416,7 +422,8 @@ def when_something_is_wrong(reader: Reader) -> None:
     before = {name: project.read(name) for name in ("outputs/metrics.yaml", "outputs/evaluate.ipynb")}
     text = project.read("notebooks/evaluate.ipynb")
     project.replace("notebooks/evaluate.ipynb", "import joblib", 'import joblib  \\n", "no_such_name')
-    assert "NameError" in project.run("dvc", "repro", check=False).stdout
+    assert "uv run pipeline open evaluate\n" in project.run("dvc", "repro", check=False).stdout
+    assert reader.command("pipeline open") == "uv run pipeline open STAGE"
     assert not (project.path / "outputs/metrics.yaml").exists()
     project.write("notebooks/evaluate.ipynb", text)
     assert "'evaluate' is cached" in project.run(*shlex.split(reader.command("^uv run dvc repro"))).stdout

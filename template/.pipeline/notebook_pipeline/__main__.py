@@ -13,10 +13,14 @@ VERBS = {
     "add": "make a stage of a notebook",
     "rename": "give a stage and all that bears its name another name",
     "remove": "take stages out of the pipeline, with what only they used",
+    "lab": "start JupyterLab with the project's kernel, which gives notebooks the values of params.yaml",
+    "open": "open a stage's notebook with the values and inputs of a run, to find an error",
     "setup": "turn a new clone or copy into a working checkout",
     "sweep": "run many experiments at once, on this machine or a Dask cluster",
-    "report": "show what a change makes of parameters, metrics and plots",
+    "report": "show what a branch changes: values, results, code, packages, data and outputs",
 }
+MODULES = {"lab": "editor.lab", "open": "editor.opening"}
+"""Those of the verbs that share a folder; any other has a folder of its own."""
 FOLDER = Path(__file__).resolve().parents[1]
 """The `.pipeline` that this code is part of."""
 
@@ -58,7 +62,7 @@ def _call(verb: str, arguments: list[str]) -> int:
         if verb != "setup" and _is_outside_environment():
             return _say_outside(f"{sys.executable} is not this project's Python")
         try:
-            return importlib.import_module(f"notebook_pipeline.{verb}.command").main(arguments)
+            return importlib.import_module(f"notebook_pipeline.{MODULES.get(verb, f'{verb}.command')}").main(arguments)
         finally:
             sys.stdout.flush()
     except ModuleNotFoundError as error:

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from notebook_pipeline.notebook import executed
 from notebook_pipeline.notebook.document import id_of
 
+NOTICE = {"pipeline": "notice"}
+"""The metadata of an output that the pipeline itself shows in an editor: it is none of the notebook's."""
 PICTURES = ("image/png", "image/jpeg", "image/svg+xml", "image/gif")
 
 
@@ -54,6 +56,18 @@ def compare_with_saved(saved: bytes, run: bytes, moved: Mapping[str, str]) -> Co
     return result
 
 
+def find_differences(before: bytes, now: bytes) -> Iterator[tuple[int, list, list]]:
+    """Yield each cell that shows something else in an executed notebook than in an earlier one: its number, and both.
+
+    What a cell shows is a list of outputs, each with its kind and its text, or its picture.
+    """
+    then = {name: _shown(outputs, {}) for name, _, outputs in _code_cells(before)}
+    for name, number, outputs in _code_cells(now):
+        old, new = then.get(name, []), _shown(outputs, {})
+        if old != new:
+            yield number, old, new
+
+
 def _code_cells(content: bytes) -> Iterator[tuple[str, int | None, list[dict]]]:
     """Yield id, count and outputs of each code cell."""
     for number, cell in enumerate(json.loads(content.decode("utf-8-sig"))["cells"], 1):
@@ -70,6 +84,8 @@ def _shown(outputs: list[dict], moved: Mapping[str, str]) -> list[tuple[str, str
     """
     clean, shown = executed.make_cleaner(drawn=[], since=0, until=0), []
     for output in outputs:
+        if output.get("metadata") == NOTICE:
+            continue
         if output.get("output_type") == "stream":
             kind, value = output.get("name", "stdout"), output.get("text")
         elif output.get("output_type") == "error":

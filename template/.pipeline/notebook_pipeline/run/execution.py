@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 from notebook_pipeline import files, shell
 from notebook_pipeline.notebook import executed
 from notebook_pipeline.notebook.document import INJECTED_TAG, Notebook
+from notebook_pipeline.project.project import Project, ProjectError
 from notebook_pipeline.run import outcome, stop
 from notebook_pipeline.run.kernel_folder import DRAWN, LOG, make_kernel_folder
 from notebook_pipeline.run.trace import Trace, normalize
@@ -117,13 +118,21 @@ class Execution:
                 with contextlib.suppress(ProcessLookupError, PermissionError):
                     os.killpg(self.kernel_group, signal.SIGKILL)
         if code == 1 and self.current is not None and self.folder is None:
-            quoted = shell.quote(self.output)
-            print(
-                f"{self.output}: shows what ran, with the stage's values. Fix: open it in your editor, or by "
-                f"`uv run --with jupyterlab jupyter lab {quoted}`",
-                file=sys.stderr,
-            )
+            print(self._describe_way_back(), file=sys.stderr)
         return code
+
+    def _describe_way_back(self) -> str:
+        """Say how to open the notebook with the values of this run."""
+        with contextlib.suppress(ProjectError):
+            stage = Project().stage_running(self.notebook.path, self.output)
+            command = f"uv run pipeline open {shell.quote(stage.name)}"
+            folder = Path.cwd().as_posix()
+            if "/.dvc/tmp/exps/standalone/" in folder:
+                return f"{self.output}: DVC removes it with this folder. Fix: run the experiment without `--temp`, then {command}"
+            if "/.dvc/tmp/exps/" in folder:
+                command += f" --experiment {shell.quote(os.environ.get('DVC_EXP_NAME', 'NAME'))}"
+            return f"{self.output}: shows what ran. Fix: to run its cells one by one with the same values, {command}"
+        return f"{self.output}: shows what ran. Fix: open it in your editor"
 
     def _execute_with_papermill(self) -> None:
         with make_kernel_folder() as folder:

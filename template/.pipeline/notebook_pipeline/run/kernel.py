@@ -69,6 +69,8 @@ def _describe(folder: str) -> KernelSpec:
         env={
             # No start-up folder of one person's own, and one order for sets of strings: equal runs everywhere.
             "IPYTHONDIR": folder,
+            # Papermill gives the values; editor/ does so in an editor.
+            "PIPELINE_INTERACTIVE": "0",
             "PYTHONHASHSEED": os.environ.get("PYTHONHASHSEED", "0"),
             # A forgotten `breakpoint()` stops nobody, as in a kernel with the debugger that no editor is attached to.
             "PYTHONBREAKPOINT": "0",

@@ -97,7 +97,7 @@ def _describe_state() -> str:
         state = "Everything is up to date."
     else:
         state = "Not everything is up to date: uv run dvc status says what, uv run dvc repro runs it."
-    return f"{state} Open {place} in your editor, or: uv run --with jupyterlab jupyter lab"
+    return f"{state} Open {place} in your editor, or: uv run pipeline lab"
 
 
 def _make_repository() -> str:
