@@ -11,6 +11,7 @@ VERBS = {
     "code": "write a notebook's code, for DVC to compare",
     "check": "compare notebooks, params.yaml and dvc.yaml: the pre-commit hook",
     "add": "make a stage of a notebook",
+    "split": "make several stages of a notebook that is one",
     "setup": "turn a new clone or copy into a working checkout",
     "sweep": "run many experiments at once, on this machine or a Dask cluster",
     "report": "show what a change makes of parameters, metrics and plots",
