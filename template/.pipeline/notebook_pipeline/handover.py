@@ -5,7 +5,6 @@ Needs nothing but the standard library, and loads pandas, NumPy, matplotlib or t
 
 import enum
 import hashlib
-import importlib
 import importlib.util
 import io
 import marshal
@@ -15,6 +14,7 @@ import sys
 import types
 import warnings
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 
 FOLDER = "data/handover"
@@ -87,7 +87,7 @@ def _read(path: str) -> dict[str, object]:
     if not place.exists():
         raise HandoverError(f"{path}: does not exist. Fix: uv run dvc repro, which runs the stage that makes it")
     if path.endswith(TORCH):
-        return importlib.import_module("torch").load(place, weights_only=False)
+        return import_module("torch").load(place, weights_only=False)
     return pickle.loads(place.read_bytes())
 
 
@@ -110,7 +110,7 @@ class Pickler(pickle.Pickler):
 
     def reducer_override(self, obj: object) -> object:
         if isinstance(obj, types.ModuleType):
-            return importlib.import_module, (obj.__name__,)
+            return import_module, (obj.__name__,)
         if isinstance(obj, types.FunctionType) and obj.__module__ == "__main__":
             if id(obj) in self.by_value or getattr(sys.modules["__main__"], obj.__qualname__, None) is not obj:
                 cells = tuple(cell.cell_contents for cell in obj.__closure__ or ())
@@ -260,11 +260,11 @@ def _is_fixed(value: object) -> bool:
 
 def _get_plot_settings() -> dict:
     # The backend is the kernel's.
-    return {name: value for name, value in sys.modules["matplotlib"].rcParams.items() if not name.startswith("backend")}
+    return {name: value for name, value in import_module("matplotlib").rcParams.items() if not name.startswith("backend")}
 
 
 def _get_options(options: object = None, prefix: str = "") -> dict[str, object]:
-    options = sys.modules["pandas"].options if options is None else options
+    options = import_module("pandas").options if options is None else options
     found = {}
     for name in dir(options):
         value = getattr(options, name)
@@ -276,16 +276,16 @@ def _set_options(options: dict[str, object]) -> None:
     now = _get_options()
     for name, value in options.items():
         if now.get(name) != value:
-            sys.modules["pandas"].set_option(name, value)
+            import_module("pandas").set_option(name, value)
 
 
 def _get_printing() -> tuple[dict, dict]:
-    return sys.modules["numpy"].get_printoptions(), sys.modules["numpy"].geterr()
+    return import_module("numpy").get_printoptions(), import_module("numpy").geterr()
 
 
 def _set_printing(settings: tuple[dict, dict]) -> None:
-    sys.modules["numpy"].set_printoptions(**settings[0])
-    sys.modules["numpy"].seterr(**settings[1])
+    import_module("numpy").set_printoptions(**settings[0])
+    import_module("numpy").seterr(**settings[1])
 
 
 def _get_filters() -> list[tuple]:
@@ -313,18 +313,18 @@ def _set_places(places: list[str]) -> None:
 
 
 STATE: dict[str, tuple[str, Callable, Callable]] = {
-    "random": ("random", lambda: sys.modules["random"].getstate(), lambda state: sys.modules["random"].setstate(state)),
+    "random": ("random", lambda: import_module("random").getstate(), lambda state: import_module("random").setstate(state)),
     "numpy_random": (
         "numpy.random",
-        lambda: sys.modules["numpy.random"].get_state(),
-        lambda state: importlib.import_module("numpy.random").set_state(state),
+        lambda: import_module("numpy.random").get_state(),
+        lambda state: import_module("numpy.random").set_state(state),
     ),
     "torch_random": (
         "torch",
-        lambda: sys.modules["torch"].get_rng_state().numpy(),
-        lambda state: sys.modules["torch"].set_rng_state(sys.modules["torch"].from_numpy(state)),
+        lambda: import_module("torch").get_rng_state().numpy(),
+        lambda state: import_module("torch").set_rng_state(import_module("torch").from_numpy(state)),
     ),
-    "matplotlib": ("matplotlib", _get_plot_settings, lambda state: sys.modules["matplotlib"].rcParams.update(state)),
+    "matplotlib": ("matplotlib", _get_plot_settings, lambda state: import_module("matplotlib").rcParams.update(state)),
     "pandas": ("pandas", _get_options, _set_options),
     "numpy": ("numpy", _get_printing, _set_printing),
     "warnings": ("warnings", _get_filters, _set_filters),

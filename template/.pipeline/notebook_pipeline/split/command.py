@@ -16,7 +16,7 @@ from notebook_pipeline.split.observation import Seen
 from notebook_pipeline.split.plan import Part, Planner
 from notebook_pipeline.split.proof import Proof
 from notebook_pipeline.split.sections import Refused, Section
-from notebook_pipeline.split.written import Writer, compose_notebook, write_notebook
+from notebook_pipeline.split.written import Writer, compose_notebook
 
 
 def main(argv: list[str]) -> int:

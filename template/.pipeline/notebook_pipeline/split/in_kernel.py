@@ -3,12 +3,14 @@
 Cells that `split` puts into a copy of the notebook call this.
 """
 
+import builtins
 import itertools
 import json
 import os
 import sys
 import time
 import types
+import warnings
 
 from notebook_pipeline import handover
 
@@ -91,6 +93,7 @@ def observe(shell, log: str, files: list[str]) -> None:
             "read": sorted(names.read),
             "files": sorted(opened),
             "state": handover.digest_state(),
+            "filters": sorted(libraries),
         }
         with open(log, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
@@ -99,6 +102,16 @@ def observe(shell, log: str, files: list[str]) -> None:
         before[path] = os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns
     look()
     sys.addaudithook(note)
+    load, libraries = builtins.__import__, set()
+
+    def note_filters(*arguments, **options):
+        there = [*warnings.filters]
+        try:
+            return load(*arguments, **options)
+        finally:
+            libraries.update(repr(each) for each in warnings.filters if each not in there)
+
+    builtins.__import__ = note_filters
     shell.events.register("pre_run_cell", start)
     shell.events.register("post_run_cell", end)
 
@@ -112,6 +125,7 @@ def look(shell, log: str, names: list[str]) -> None:
     main = sys.modules["__main__"].__dict__
     there = [name for name in main if not name.startswith("_") and name not in _HIDDEN]
     found = {"there": there, "values": {}, "shared": [], "state": handover.digest_state(), "written_through": []}
+    found["filters"] = [repr(each) for each in warnings.filters]
     for each in _arrays:
         *pair, array, content = each
         each[-1] = handover.digest(array)[0]
@@ -131,7 +145,7 @@ def look(shell, log: str, names: list[str]) -> None:
 
 def _describe(value: object) -> tuple[dict, handover.Walker | None]:
     kind = f"{type(value).__module__}.{type(value).__qualname__}".removeprefix("builtins.").removeprefix("__main__.")
-    note = {"type": kind, "error": "", "digest": "", "size": 0, "uses": [], "torch": kind.startswith("torch.")}
+    note = {"type": kind, "error": "", "digest": "", "size": 0, "uses": [], "modules": []}
     if any(
         each.__module__.startswith("matplotlib.") and each.__name__ in ("Artist", "FigureBase")
         for each in type(value).__mro__
@@ -143,7 +157,8 @@ def _describe(value: object) -> tuple[dict, handover.Walker | None]:
     except Exception as error:  # a value's own `__reduce__` may raise anything
         return note | {"error": " ".join(str(error).split()) or type(error).__name__}, None
     note["uses"] = sorted(walk.notebook_names())
-    note["torch"] = any(type(each).__module__.partition(".")[0] == "torch" for each in walk.objects)
+    roots = {type(each).__module__.partition(".")[0] for each in walk.objects}
+    note["modules"] = sorted(roots & {module for module, _, _ in handover.STATE.values()})
     return note, walk
 
 

@@ -38,6 +38,8 @@ class Seen:
     files: dict[int, set[tuple[str, str]]] = field(default_factory=dict)
     """`r` or `w`, and the path."""
     states: dict[int, dict[str, str]] = field(default_factory=dict)
+    filters: set[str] = field(default_factory=set)
+    """The filters of warnings that libraries set when they are imported."""
     showing: set[int] = field(default_factory=set)
     """Those that have an output."""
     notes: list[dict] = field(default_factory=list)
@@ -103,6 +105,7 @@ def observe(notebook: Notebook, values: dict, stage: Stage) -> Seen:
                 note["state"],
             )
             seen.files[number] = {(done, path.replace(os.sep, "/")) for done, path in note["files"]}
+            seen.filters |= {*note["filters"]}
             seen.showing |= {number for each in cell["outputs"] if each.get("name") != "stderr"}
     return seen
 

@@ -45,6 +45,8 @@ class Part:
     """What it loads and later stages load from the same file: it must not change."""
     expects: set[str] = field(default_factory=set)
     """The values that it must be given."""
+    modules: set[str] = field(default_factory=set)
+    """The modules with a state of their own that these values bring."""
 
     def parameters(self) -> set[str]:
         return {name for each, names in self.repeated if each.kind == "parameter" for name in names}
@@ -109,7 +111,8 @@ class Planner:
         for part in self.parts:
             before = values[part.number - 1] if part.number else set()
             self._find_repeated(part, before)
-            if part.number and part.repeated:
+            if part.number:
+                part.modules = {module for name in part.expects for module in self._note(part.number, name).get("modules", ())}
                 tried[part.number] = try_out(part)
                 # A constant or a parameter that is another by now: a list to which something was added, perhaps.
                 again = tried[part.number]["values"]
@@ -262,7 +265,7 @@ class Planner:
                     current |= dict.fromkeys(group, same.pop())
                     continue
                 notes = [self._note(number + 1, name) for name in group]
-                suffix = handover.TORCH if any(note.get("torch") for note in notes) else ".pickle"
+                suffix = handover.TORCH if any("torch" in note.get("modules", ()) for note in notes) else ".pickle"
                 made = File(
                     number,
                     tuple(sorted(group, key=self._order)),
@@ -297,8 +300,12 @@ class Planner:
                     # Without a seed it differs in each run, and a new one is as good.
                     needs = here not in (None, states[0], states[-1]) and self._seeded(part, name) == here
                 else:
-                    fresh = tried.get(part.number, {"state": self.looks[0]["state"]})["state"].get(name)
-                    needs = here is not None and fresh is not None and here != fresh
+                    fresh = tried.get(part.number, self.looks[0])
+                    now = fresh["state"].get(name)
+                    needs = here is not None and now is not None and here != now
+                if name == "warnings" and needs:  # libraries that a stage does not need set filters, too
+                    own = [{*look["filters"]} - self.seen.filters for look in (fresh, self.looks[part.number])]
+                    needs = own[0] != own[1]
                 if needs:
                     maker = next(at for at in range(part.number, 0, -1) if states[at] != states[at - 1]) - 1
                     files.setdefault((maker, name), File(maker, (name,), is_state=True)).readers.add(part.number)

@@ -1,5 +1,6 @@
 """Writes the notebooks of the stages, and their entries in dvc.yaml."""
 
+import ast
 import importlib.util
 import json
 import re
@@ -16,12 +17,10 @@ from notebook_pipeline.project.data_file import value_at
 from notebook_pipeline.project.parameters import entries
 from notebook_pipeline.project.paths import is_covered
 from notebook_pipeline.project.project import PIPELINE_FILE, Project, Stage
-
 from notebook_pipeline.project.stages import command, literal
-from notebook_pipeline.split.observation import Seen, expanded
-from notebook_pipeline.split.plan import File, Part
+from notebook_pipeline.split.observation import Seen
+from notebook_pipeline.split.plan import Part
 from notebook_pipeline.split.sections import Refused
-from notebook_pipeline.split.statements import Statement
 
 _LISTS = ("deps", "params", "outs", "metrics", "plots")
 
@@ -319,7 +318,8 @@ def compose(notebook: Notebook, part: Part, alone: bool = False) -> list[dict]:
     cells.append(_parameters(notebook, part))
     cells += [_code("repeated-below", "\n".join(below))] if below else []
     if alone:
-        return cells
+        imports = [each.source for each in part.kept if isinstance(each.node, ast.Import | ast.ImportFrom)]
+        return [*cells, _code("imports", "\n".join([*(f"import {module}" for module in sorted(part.modules)), *imports]))]
     cells += [_code("load", _load_text(part))] if part.loads else []
     cells += [each for cell in own[at:] for each in _own(notebook, cell, part)]
     return cells + ([_code("hand-over", _hand_over_text(part))] if part.saves or part.keeps else [])
