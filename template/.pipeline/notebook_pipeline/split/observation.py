@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from notebook_pipeline import files, git
+from notebook_pipeline import files, git, shell
 from notebook_pipeline.notebook.document import INJECTED_TAG, Notebook, id_of
 from notebook_pipeline.project.project import Stage
 from notebook_pipeline.run.execution import execute
@@ -62,15 +62,17 @@ def copied_project(stage: Stage) -> Iterator[Path]:
                 shutil.copy2(path, target)
         with contextlib.chdir(folder):
             git.run("init", "--quiet", cwd=".")
-            _dvc("cache", "dir", "--local", os.path.join(root, cache))
+            # As seen from here: DVC's settings cannot hold each character everywhere.
+            _dvc("cache", "dir", "--local", os.path.relpath(os.path.join(root, cache)))
             yield root
 
 
 def _dvc(*arguments: str) -> str:
     done = run_dvc(*arguments)
     if done.returncode:
-        lines = (done.stdout + done.stderr).strip().splitlines()
-        raise Refused(f"`dvc {' '.join(arguments)}`: {lines[-1] if lines else 'failed'}")
+        said = (done.stdout + done.stderr).strip().splitlines() or [""]
+        what = next((line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")), said[-1])
+        raise Refused(f"`dvc {shell.join(arguments)}` failed: {what}")
     return done.stdout
 
 
