@@ -11,6 +11,7 @@ import sys
 import time
 import types
 import warnings
+from collections.abc import Iterator
 
 from notebook_pipeline import handover
 
@@ -68,7 +69,7 @@ def observe(shell, log: str, files: list[str]) -> None:
                 opened.add(("w" if is_write else "r", path.removeprefix(root)))
 
     def look() -> None:
-        for path in [each for each in files if os.path.exists(each)]:
+        for path in _files(files):
             stat = os.stat(path)
             atime, mtime = before.get(path, (stat.st_atime_ns, 0 if before else stat.st_mtime_ns))
             if stat.st_mtime_ns != mtime:
@@ -98,7 +99,7 @@ def observe(shell, log: str, files: list[str]) -> None:
         with open(log, "a", encoding="utf-8") as file:
             file.write(json.dumps(line) + "\n")
 
-    for path in filter(os.path.exists, files):
+    for path in _files(files):
         before[path] = os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns
     look()
     sys.addaudithook(note)
@@ -114,6 +115,14 @@ def observe(shell, log: str, files: list[str]) -> None:
     builtins.__import__ = note_filters
     shell.events.register("pre_run_cell", start)
     shell.events.register("post_run_cell", end)
+
+
+def _files(paths: list[str]) -> Iterator[str]:
+    """Find the files that paths of files and folders stand for now."""
+    for path in paths:
+        yield from [path] * os.path.isfile(path)
+        for folder, _, names in os.walk(path):
+            yield from (os.path.join(folder, name) for name in names)
 
 
 _arrays = []

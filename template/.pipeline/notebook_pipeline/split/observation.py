@@ -91,7 +91,7 @@ def observe(notebook: Notebook, values: dict, stage: Stage) -> Seen:
     Raises:
         Refused: a cell fails.
     """
-    watched = sorted({path for each in (*stage.deps, *stage.outs) for path in expanded(each)} | {*stage.outs})
+    watched = sorted({*stage.deps, *stage.outs})
     seen = _run(notebook, {notebook.cells[0].number: ("observe", watched)}, values, stage)
     cells = [
         cell
