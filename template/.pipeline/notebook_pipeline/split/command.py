@@ -47,7 +47,7 @@ def _split(path: str, at: str, is_dry_run: bool) -> int:
         _refuse_unsaved(path, PIPELINE_FILE, PARAMS_FILE)
     code = statements.read(notebook)
     found = sections.by_request(notebook, at, code) if at else sections.by_headings(notebook, code)
-    with observation.copied_project(stage) as root:
+    with observation.copied_project(project, stage) as root:
         first = observation.observe(notebook, values, stage)
         if not found:
             return _propose(notebook, code, first)

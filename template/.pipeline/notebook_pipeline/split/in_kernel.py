@@ -71,7 +71,7 @@ def observe(shell, log: str, files: list[str]) -> None:
     def look() -> None:
         for path in _files(files):
             stat = os.stat(path)
-            atime, mtime = before.get(path, (stat.st_atime_ns, 0 if before else stat.st_mtime_ns))
+            atime, mtime = before.get(path, (stat.st_atime_ns, 0))
             if stat.st_mtime_ns != mtime:
                 opened.add(("w", path))
             elif stat.st_atime_ns != atime:

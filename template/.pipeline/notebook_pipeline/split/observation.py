@@ -15,7 +15,7 @@ from pathlib import Path
 
 from notebook_pipeline import files, git, shell
 from notebook_pipeline.notebook.document import INJECTED_TAG, Notebook, id_of
-from notebook_pipeline.project.project import Stage
+from notebook_pipeline.project.project import Project, Stage
 from notebook_pipeline.run.execution import execute
 from notebook_pipeline.run.trace import Trace
 from notebook_pipeline.split.sections import Refused
@@ -46,7 +46,7 @@ class Seen:
 
 
 @contextlib.contextmanager
-def copied_project(stage: Stage) -> Iterator[Path]:
+def copied_project(project: Project, stage: Stage) -> Iterator[Path]:
     """Make a copy of the project to run and write in, with DVC's cache of the project, and go there; the project stays as it is."""
     root = Path.cwd()
     Path(".dvc/tmp").mkdir(parents=True, exist_ok=True)
@@ -60,6 +60,8 @@ def copied_project(stage: Stage) -> Iterator[Path]:
                 shutil.copytree(path, target, dirs_exist_ok=True)
             elif os.path.exists(path) and not target.exists():
                 shutil.copy2(path, target)
+        for path in {path for each in project.stages() for path in (*each.deps, *each.outs) if "://" not in path}:
+            Path(folder, path).parent.mkdir(parents=True, exist_ok=True)  # git keeps no empty folders
         with contextlib.chdir(folder):
             git.run("init", "--quiet", cwd=".")
             # As seen from here: DVC's settings cannot hold each character everywhere.

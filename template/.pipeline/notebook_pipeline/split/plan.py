@@ -116,9 +116,11 @@ class Planner:
                 tried[part.number] = try_out(part)
                 # A constant or a parameter that is another by now: a list to which something was added, perhaps.
                 again = tried[part.number]["values"]
+                there = self.looks[part.number]["there"]  # the parameters may stand below
                 differ = {
-                    name for name in again if again[name]["digest"] != self._note(part.number, name).get("digest")
-                }
+                    name for name in again
+                    if name in there and again[name]["digest"] != self._note(part.number, name).get("digest")
+                }  # fmt: skip
                 for cut in range(part.number):
                     values[cut] |= {name for name in differ if name in live[cut] or cut == part.number - 1}
                 if differ:
