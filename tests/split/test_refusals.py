@@ -71,7 +71,7 @@ def test_two_arrays_over_one_memory_that_nobody_changes(whole):
 
 
 @pytest.mark.parametrize(
-    ("made", "read", "what"),
+    ("first", "read", "what"),
     [
         (SQL, "print(connection.total_changes)", "reads `connection` (sqlite3.Connection), made in cell 3"),
         ("numbers = (n for n in range(5))\nprint(next(numbers))", "print(next(numbers))", "reads `numbers` (generator), made in cell 3"),
@@ -82,8 +82,8 @@ def test_two_arrays_over_one_memory_that_nobody_changes(whole):
         ("x = sum([3])\nx + 1", "print(_2)", "reads `_2`"),
     ],
 )
-def test_what_no_file_can_hold(whole, made, read, what):
-    said = refused(whole({}, "md:## One", made, "md:## Two", read))
+def test_what_no_file_can_hold(whole, first, read, what):
+    said = refused(whole({}, "md:## One", first, "md:## Two", read))
     assert "notebooks/work.ipynb: cell 5: reads" in said and what in said and ". Fix: " in said
 
 

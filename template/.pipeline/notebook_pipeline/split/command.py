@@ -12,11 +12,12 @@ from notebook_pipeline.notebook.document import Notebook, NotebookError, read
 from notebook_pipeline.project import yaml_edit
 from notebook_pipeline.project.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
 from notebook_pipeline.split import observation, sections, statements
+from notebook_pipeline.split.notebooks import repeated_alone
 from notebook_pipeline.split.observation import Seen
 from notebook_pipeline.split.plan import Part, Planner
 from notebook_pipeline.split.proof import Proof
 from notebook_pipeline.split.sections import Refused, Section
-from notebook_pipeline.split.written import Writer, compose_notebook
+from notebook_pipeline.split.stages import Writer
 
 
 def main(argv: list[str]) -> int:
@@ -112,7 +113,7 @@ def _try_out(notebook: Notebook, values: dict, stage: Stage, part: Part) -> dict
     """Run what a stage repeats, and return what there is then."""
     names = {name for each, names in part.repeated if each.kind in ("constant", "parameter") for name in names}
     given = {name: value for name, value in values.items() if name in part.parameters()}
-    return observation.run_alone(compose_notebook(notebook, part, notebook.path, alone=True), given, stage, names)
+    return observation.run_alone(repeated_alone(notebook, part), given, stage, names)
 
 
 # Where to cut

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from notebook_pipeline import handover
 from notebook_pipeline.notebook.document import Notebook
 from notebook_pipeline.split.observation import Seen
-from notebook_pipeline.split.sections import Refused, Section
+from notebook_pipeline.split.sections import ELSEWHERE, Refused, Section
 from notebook_pipeline.split.statements import Statement, closure, draws, exposed, later_reads, repeated
 
 _OF_IPYTHON = re.compile(r"_|__|___|_i+|_i?\d+|_[iod]h|In|Out")
@@ -36,6 +36,8 @@ class Part:
     number: int
     statements: list[Statement]
     """Its own, without those of the parameters cell."""
+    name: str = ""
+    """The stage's, once it is known which names are free."""
     kept: list[Statement] = field(default_factory=list)
     """Those of them that its stage needs."""
     repeated: list[tuple[Statement, set[str]]] = field(default_factory=list)
@@ -112,7 +114,9 @@ class Planner:
             before = values[part.number - 1] if part.number else set()
             self._find_repeated(part, before)
             if part.number:
-                part.modules = {module for name in part.expects for module in self._note(part.number, name).get("modules", ())}
+                part.modules = {
+                    module for name in part.expects for module in self._note(part.number, name).get("modules", ())
+                }
                 tried[part.number] = try_out(part)
                 # A constant or a parameter that is another by now: a list to which something was added, perhaps.
                 again = tried[part.number]["values"]
@@ -168,7 +172,7 @@ class Planner:
     def _refuse(self, name: str, cell: int, kind: str, error: str) -> None:
         raise Refused(
             f"{self.notebook.path}: cell {cell}: reads `{name}` ({kind}){self._maker(name, cell)} and no file can hold it "
-            f"({error}). Fix: make it again in cell {cell}, or cut elsewhere: `--at CELL,CELL`"
+            f"({error}). Fix: make it again in cell {cell}, or {ELSEWHERE}"
         )
 
     def _refuse_counted(self) -> None:
@@ -195,7 +199,7 @@ class Planner:
                     names = f"`{first}` and `{second}`" if first != second else f"two arrays in `{first}`"
                     raise Refused(
                         f"{self.notebook.path}: {names} share their memory, which {self.parts[number].section} change: from a file, "
-                        "each would have its own. Fix: make one a copy (`.copy()`), or cut elsewhere: `--at CELL,CELL`"
+                        f"each would have its own. Fix: make one a copy (`.copy()`), or {ELSEWHERE}"
                     )
 
     # What a stage repeats

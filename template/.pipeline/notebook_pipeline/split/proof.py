@@ -9,8 +9,8 @@ from notebook_pipeline import files
 from notebook_pipeline.notebook.comparison import compare_with_saved
 from notebook_pipeline.notebook.document import Notebook, id_of
 from notebook_pipeline.split.observation import Seen, code_cells, find_errors, run_dvc
-from notebook_pipeline.split.sections import Refused
-from notebook_pipeline.split.written import Writer
+from notebook_pipeline.split.sections import ELSEWHERE, Refused
+from notebook_pipeline.split.stages import Writer
 
 _ERROR = re.compile(r"^(ERROR: |.*\.ipynb: |.*Error)")
 
@@ -60,9 +60,7 @@ class Proof:
                 continue
             if not os.path.exists(path) or files.md5(Path(path).read_bytes()) != md5:
                 what = "is another" if os.path.exists(path) else "does not exist"
-                raise Refused(
-                    f"{self.notebook.path}: {path} {what} when the parts run as stages. Fix: cut elsewhere: `--at CELL,CELL`"
-                )
+                raise Refused(f"{self.notebook.path}: {path} {what} when the parts run as stages. Fix: {ELSEWHERE}")
             self.files.append(path)
 
     def _refuse(self, cell: str, error: str, before: dict, output: bytes) -> None:
@@ -75,7 +73,7 @@ class Proof:
         ]
         raise Refused("\n".join([
             f"{self.notebook.path}: cell {number}: shows something else when the parts run as stages"
-            + f" ({error})" * bool(error) + ". Fix: cut elsewhere: `--at CELL,CELL`. Nothing was changed", *shown,
+            + f" ({error})" * bool(error) + f". Fix: {ELSEWHERE}. Nothing was changed", *shown,
         ]))  # fmt: skip
 
 

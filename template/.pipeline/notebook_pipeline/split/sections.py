@@ -12,6 +12,10 @@ MOST = 5
 """Stages that a notebook is split into unless a person asks for more."""
 
 
+ELSEWHERE = "cut elsewhere: `--at CELL,CELL`"
+"""What else to do."""
+
+
 class Refused(Exception):
     """Why a notebook is not split; one line: what is wrong, what to do."""
 
