@@ -8,7 +8,12 @@ from conftest import Workspace
 from split_samples import sources, stages
 
 NAMES = ["data_preprocess", "data_load", "train", "evaluate"]
-RESULTS = ["outputs/metrics.yaml", "outputs/train_history.csv", "outputs/predictions.csv", "data/processed/penguins.csv"]
+RESULTS = [
+    "outputs/metrics.yaml",
+    "outputs/train_history.csv",
+    "outputs/predictions.csv",
+    "data/processed/penguins.csv",
+]
 
 
 @pytest.fixture(scope="module")
@@ -59,7 +64,11 @@ def test_a_stage_that_changes_what_it_does_not_hand_over_fails(project):
     cell["source"] += ["\n", "x_test.iloc[0, 0] = 99.0"]
     project.write("notebooks/train.ipynb", json.dumps(document))
     done = project.run("dvc", "repro", check=False)
-    assert done.returncode and "`x_test` was changed here" in done.stdout and "data_load.x_test+y_test.pickle" in done.stdout
+    assert (
+        done.returncode
+        and "`x_test` was changed here" in done.stdout
+        and "data_load.x_test+y_test.pickle" in done.stdout
+    )
 
 
 def test_each_notebook_opens_in_an_editor_and_runs_alone(project):
@@ -78,12 +87,19 @@ def test_each_stage_is_given_exactly_the_parameters_that_it_uses(parted):
     listed = {name: stages(parted[0])[name].get("params") for name in NAMES}
     assert listed == {
         "data_preprocess": ["base.target", "data_preprocess"],
-        "data_load": ["base", "data_preprocess.destination_directory", "data_preprocess.destination_file", "train.test_size"],
+        "data_load": [
+            "base",
+            "data_preprocess.destination_directory",
+            "data_preprocess.destination_file",
+            "train.test_size",
+        ],
         "train": ["base.seed", "train.learning_rate", "train.epochs", "train.batch_size"],
         "evaluate": None,
     }
     metrics = stages(parted[0])["evaluate"]["metrics"]
-    assert metrics == [{"outputs/metrics.yaml": {"cache": False}}] and "# small: git keeps it" in parted[0].read("dvc.yaml")
+    assert metrics == [{"outputs/metrics.yaml": {"cache": False}}] and "# small: git keeps it" in parted[0].read(
+        "dvc.yaml"
+    )
 
 
 def test_a_revert_brings_the_one_stage_back_without_a_rerun(project):

@@ -24,7 +24,10 @@ def test_the_first_cell_that_differs_is_shown(whole):
     ("first", "second"),
     [
         ("class C:\n    n = 0\n    def __init__(self): C.n += 1\nC()\nprint(C.n)", "print(C.n, C().n)"),
-        ("from functools import lru_cache\n@lru_cache\ndef f(x): return x\nf(1)\nprint(1)", "f(1)\nprint(f.cache_info())"),
+        (
+            "from functools import lru_cache\n@lru_cache\ndef f(x): return x\nf(1)\nprint(1)",
+            "f(1)\nprint(f.cache_info())",
+        ),
         (
             "import matplotlib.pyplot as plt\n%config InlineBackend.close_figures = False\nfigure = plt.figure()\nplt.plot([1, 2])\nprint(1)",
             "plt.title('later')\nplt.gcf().axes[0].lines",
@@ -74,9 +77,21 @@ def test_two_arrays_over_one_memory_that_nobody_changes(whole):
     ("first", "read", "what"),
     [
         (SQL, "print(connection.total_changes)", "reads `connection` (sqlite3.Connection), made in cell 3"),
-        ("numbers = (n for n in range(5))\nprint(next(numbers))", "print(next(numbers))", "reads `numbers` (generator), made in cell 3"),
-        ("file = open('params.yaml')\nprint(1)", "print(file.closed)", "reads `file` (_io.TextIOWrapper), made in cell 3"),
-        ("import matplotlib.pyplot as plt\nfigure, axis = plt.subplots()\nprint(1)", "axis.plot([1])\nfigure", "made in cell 3"),
+        (
+            "numbers = (n for n in range(5))\nprint(next(numbers))",
+            "print(next(numbers))",
+            "reads `numbers` (generator), made in cell 3",
+        ),
+        (
+            "file = open('params.yaml')\nprint(1)",
+            "print(file.closed)",
+            "reads `file` (_io.TextIOWrapper), made in cell 3",
+        ),
+        (
+            "import matplotlib.pyplot as plt\nfigure, axis = plt.subplots()\nprint(1)",
+            "axis.plot([1])\nfigure",
+            "made in cell 3",
+        ),
         ("x = sum([3])\nx + 1", "print(_ + 1)", "reads `_`, the output of a cell before"),
         ("x = sum([3])\nx + 1", "print(Out[2])", "reads `Out`"),
         ("x = sum([3])\nx + 1", "print(_2)", "reads `_2`"),
@@ -89,11 +104,19 @@ def test_what_no_file_can_hold(whole, first, read, what):
 
 def test_a_closed_file_that_nobody_reads(whole):
     first = "file = open('params.yaml')\nfile.close()\nprint(1)"
-    split(whole({}, "md:## One", first, "md:## Two", "if False:\n    print(file)\nwith open('params.yaml') as file:\n    print(len(file.read()))"))
+    split(
+        whole(
+            {},
+            "md:## One",
+            first,
+            "md:## Two",
+            "if False:\n    print(file)\nwith open('params.yaml') as file:\n    print(len(file.read()))",
+        )
+    )
 
 
 def test_two_stages_that_write_one_file(whole):
-    first, second = ("with open('outputs/log.txt', '%s') as file:\n    file.write('x')\nprint(%d)" % each for each in (("w", 1), ("a", 2)))
+    first, second = (f"with open('outputs/log.txt', '{mode}') as file:\n    file.write('x')\nprint(1)" for mode in "wa")
     said = refused(whole({}, "md:## One", first, "md:## Two", second, outs=["outputs/log.txt"]))
     assert "cells 1-3 and cell 5 write outputs/log.txt" in said
 

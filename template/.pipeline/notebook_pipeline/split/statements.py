@@ -127,6 +127,8 @@ def _reads(node: ast.stmt) -> set[str]:
             return _read_by([node.test]) | _read_by_all(node.body) | _read_by_all(node.orelse)
         case ast.AugAssign(target=ast.Name(id=name)):
             return _read_by([node.value]) | {name}
+        case ast.Delete(targets=targets):
+            return {name.id for each in targets for name in ast.walk(each) if isinstance(name, ast.Name)}
     return {name for name, _, stored in bindings(ast.Module([node], [])) if not stored} | {*_names_in_texts(node)}
 
 
