@@ -147,15 +147,17 @@ def _propose(notebook: Notebook, code: list[statements.Statement], seen: Seen) -
         at = computing.index(number)
         cuts += [cell for cell in computing[at : at + 2] if cell != computing[0]]
     cuts = sorted({*cuts})[: sections.MOST - 1]
+    if not cuts:
+        raise Refused(
+            f"{notebook.path}: only cell {computing[0] if computing else 1} computes something. Fix: divide it into several cells"
+        )
     print(
         f"{notebook.path}: has no level of headings with two sections that compute something; it runs in {_shown(total)}"
     )
     for number in [cell for cell in computing if seen.seconds.get(cell, 0) > total / 10]:
         print(f"  cell {number:<4} {_shown(seen.seconds[number])}")
-    if cuts:
-        print(
-            f"Wrote nothing. To cut around what takes longest: uv run pipeline split {shell.quote(notebook.path)} --at {','.join(map(str, cuts))}"
-        )
+    command = f"uv run pipeline split {shell.quote(notebook.path)} --at {','.join(map(str, cuts))}"
+    print(f"wrote nothing. To cut around what takes longest: {command}")
     return 1
 
 

@@ -101,7 +101,9 @@ class Writer:
             items = yaml_edit.node(text, keys)
             item = next((each for each in getattr(items, "value", []) if each.value == stem), None)
             if item is None or not items.flow_style:
-                raise Refused(f"{PIPELINE_FILE}: `{keys[1]}` lists no `{stem}`. Fix: write `notebook: [{stem}]` below `matrix:`")
+                raise Refused(
+                    f"{PIPELINE_FILE}: `{keys[1]}` lists no `{stem}`. Fix: write `notebook: [{stem}]` below `matrix:`"
+                )
             return text[: item.start_mark.index] + ", ".join(self.names) + text[item.end_mark.index :]
         deps = [dep for dep in self.code_stage.deps if dep != self.notebook.path]
         blocks = [
@@ -113,9 +115,13 @@ class Writer:
     def _block(self, part: Part, made: list[list[_Entry]]) -> str:
         at = part.number
         lists = {key: [each.text for each in made[at] if each.key == key] for key in _LISTS}
-        lists["deps"] = sorted(self._deps(part, made) | {yaml_edit.on_one_line(each) for each in self.code[at : at + 1]})
+        lists["deps"] = sorted(
+            self._deps(part, made) | {yaml_edit.on_one_line(each) for each in self.code[at : at + 1]}
+        )
         lists["params"] = self._params(part)
-        lists["outs"] += [yaml_edit.on_one_line(each) for each in (self.outputs[at], *(file.path for file in part.saves))]
+        lists["outs"] += [
+            yaml_edit.on_one_line(each) for each in (self.outputs[at], *(file.path for file in part.saves))
+        ]
         lists["outs"].sort()
         return _block(self.names[at], command("run", self.notebooks[at], self.outputs[at]), lists)
 
@@ -126,7 +132,11 @@ class Writer:
         modules = local_files(composed(self.notebook, part, self.notebook.path), here / Path(self.notebook.path).parent)
         used = read | {each.relative_to(here).as_posix() for each in modules if each.is_relative_to(here)}
         of_others = [each for entries in made[: part.number] for each in entries]
-        found = [each for each in self._entries("deps") if each.path in _ENVIRONMENT or any(is_covered(path, {each.path}) for path in used)]
+        found = [
+            each
+            for each in self._entries("deps")
+            if each.path in _ENVIRONMENT or any(is_covered(path, {each.path}) for path in used)
+        ]
         found += [each for each in of_others if any(is_covered(path, {each.path}) for path in read)]
         return {each.name for each in found} | {yaml_edit.on_one_line(file.path) for file in part.loads}
 
@@ -155,7 +165,11 @@ class Writer:
             makers = [part for part in self.parts if path in self.written[part.number]]
             later = set().union(*self.read[makers[0].number + 1 :])
             if len(makers) > 1 or path in later and not Path(path).exists():
-                what = f"and {makers[1].section} write {path}" if makers[1:] else f"write {path}, which later ones read and remove"
+                what = (
+                    f"and {makers[1].section} write {path}"
+                    if makers[1:]
+                    else f"write {path}, which later ones read and remove"
+                )
                 raise Refused(
                     f"{self.notebook.path}: {makers[0].section} {what}: a file has one stage that makes it. Fix: write it in one of "
                     f"them and keep it, or {ELSEWHERE}"
@@ -163,13 +177,19 @@ class Writer:
             if path in later and not any(is_covered(path, {each.path}) for each in entries):
                 made[makers[0].number].append(_Entry("outs", path, yaml_edit.on_one_line(literal(path))))
         for each in entries:
-            own = {at: [path for path in sorted(paths) if is_covered(path, {each.path})] for at, paths in enumerate(self.written)}
+            own = {
+                at: [path for path in sorted(paths) if is_covered(path, {each.path})]
+                for at, paths in enumerate(self.written)
+            }
             makers = [at for at, paths in own.items() if paths] or [len(self.parts) - 1]
             for at in makers if each.path != self.stage.calls("run")[1] else ():
                 # A folder in which several write is listed file by file.
                 paths = own[at] if len(makers) > 1 else [each.path]
                 names = [yaml_edit.on_one_line(literal(path)) if len(makers) > 1 else each.name for path in paths]
-                made[at] += [_Entry(each.key, path, each.text.replace(each.name, name, 1)) for path, name in zip(paths, names, strict=True)]
+                made[at] += [
+                    _Entry(each.key, path, each.text.replace(each.name, name, 1))
+                    for path, name in zip(paths, names, strict=True)
+                ]
         return made
 
     def _used(self, done: str, part: Part) -> set[str]:
