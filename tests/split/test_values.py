@@ -20,7 +20,7 @@ def test_values_changed_in_place_and_shared_reach_later_stages(whole):
     assert "3 of 3 cells" in split(project)
     assert shown(project, "show") == ["{'x': [1, 5], 'y': 2} ([1, 5], 3) True True True ['a', 'b']\n"]
     # One file, as they share objects; the table of pandas shares none with them.
-    assert 'load("data/handover/change.' in sources(project, "show")["load"]
+    assert "data/handover/change." in sources(project, "show")["load"]
 
 
 def test_random_state_and_settings_cross_a_stage_that_needs_neither(whole):

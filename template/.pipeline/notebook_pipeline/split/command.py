@@ -16,7 +16,7 @@ from notebook_pipeline.split.notebooks import repeated_alone
 from notebook_pipeline.split.observation import Seen
 from notebook_pipeline.split.plan import Part, Planner
 from notebook_pipeline.split.proof import Proof
-from notebook_pipeline.split.sections import Refused, Section
+from notebook_pipeline.split.sections import ELSEWHERE, Refused, Section
 from notebook_pipeline.split.stages import Writer
 
 
@@ -49,16 +49,19 @@ def _split(path: str, at: str, is_dry_run: bool) -> int:
     code = statements.read(notebook)
     found = sections.by_request(notebook, at, code) if at else sections.by_headings(notebook, code)
     with observation.copied_project(project, stage) as root:
+        _tell(f"{path}: runs whole, to see what each cell takes, reads and writes")
         first = observation.observe(notebook, values, stage)
         if not found:
             return _propose(notebook, code, first)
         if not at:
             found = sections.joined(found, lambda parts: _saved(notebook, parts, first))
         planner = Planner(notebook, code, found, first)
+        _tell(f"{path}: runs whole again, to see what there is at each cut")
         second = observation.look(notebook, values, stage, [part.first for part in found[1:]], planner.to_look_at())
         parts = planner.make(second.notes, lambda part: _try_out(notebook, values, stage, part))
         writer = Writer(project, stage, notebook, first, parts)
         writer.write()
+        _tell(f"{path}: runs as {len(parts)} stages, to compare")
         proof = Proof(notebook, first, second)
         proof.make(writer)
         _report(notebook, parts, writer, first, proof)
@@ -67,6 +70,12 @@ def _split(path: str, at: str, is_dry_run: bool) -> int:
         else:
             _bring_home(root, notebook, writer)
     return 0
+
+
+def _tell(line: str) -> None:
+    """Say what takes its time now, to who waits for it."""
+    if sys.stderr.isatty():
+        print(line, file=sys.stderr, flush=True)
 
 
 def _find_stage(project: Project, notebook: Notebook) -> tuple[Stage, dict]:
@@ -113,7 +122,13 @@ def _try_out(notebook: Notebook, values: dict, stage: Stage, part: Part) -> dict
     """Run what a stage repeats, and return what there is then."""
     names = {name for each, names in part.repeated if each.kind in ("constant", "parameter") for name in names}
     given = {name: value for name, value in values.items() if name in part.parameters()}
-    return observation.run_alone(repeated_alone(notebook, part), given, stage, names)
+    try:
+        return observation.run_alone(repeated_alone(notebook, part), given, stage, names)
+    except Refused as error:
+        what = str(error).removeprefix(f"{notebook.path}: ").partition(": it fails")[0]
+        raise Refused(
+            f"{notebook.path}: {part.section} need code from above that fails alone ({what}). Fix: {ELSEWHERE}"
+        ) from None
 
 
 # Where to cut

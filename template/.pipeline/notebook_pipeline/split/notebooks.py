@@ -33,8 +33,10 @@ def composed(notebook: Notebook, part: Part, path: str) -> Notebook:
 
 def repeated_alone(notebook: Notebook, part: Part) -> Notebook:
     """Make a notebook of what a stage repeats, and of all imports that it has."""
-    imports = [each.source for each in part.kept if isinstance(each.node, ast.Import | ast.ImportFrom)]
+    imports = [ast.unparse(each.node) for each in part.kept if isinstance(each.node, ast.Import | ast.ImportFrom)]
     imports += [f"import {module}" for module in sorted(part.modules)]
+    # One may need the state that is to be handed over: a folder of modules.
+    imports = [f"try:\n    {each}\nexcept ImportError:\n    pass" for each in imports]
     cells = [*_repeated(notebook, part), *_code("imports", "\n".join(imports))]
     return Notebook(notebook.path, {**notebook.document, "cells": cells})
 

@@ -100,11 +100,11 @@ class Writer:
         if "@" in self.code_stage.name:
             items = yaml_edit.node(text, keys)
             item = next((each for each in getattr(items, "value", []) if each.value == stem), None)
-            if item is None or not items.flow_style:
-                raise Refused(
-                    f"{PIPELINE_FILE}: `{keys[1]}` lists no `{stem}`. Fix: write `notebook: [{stem}]` below `matrix:`"
-                )
-            return text[: item.start_mark.index] + ", ".join(self.names) + text[item.end_mark.index :]
+            if item is None:
+                raise Refused(f"{PIPELINE_FILE}: `{keys[1]}` lists no `{stem}`. Fix: list it below its `matrix:`")
+            lead = text[text.rindex("\n", 0, item.start_mark.index) : item.start_mark.index]
+            names = (", " if items.flow_style else lead).join(map(yaml_edit.on_one_line, self.names))
+            return text[: item.start_mark.index] + names + text[item.end_mark.index :]
         deps = [dep for dep in self.code_stage.deps if dep != self.notebook.path]
         blocks = [
             _block(name, command("code", path, code), {"deps": [path, *deps], "outs": [code]})
