@@ -34,6 +34,7 @@ def composed(notebook: Notebook, part: Part, path: str) -> Notebook:
 def repeated_alone(notebook: Notebook, part: Part) -> Notebook:
     """Make a notebook of what a stage repeats, and of all imports that it has."""
     imports = [ast.unparse(each.node) for each in part.kept if isinstance(each.node, ast.Import | ast.ImportFrom)]
+    imports = [each for each in imports if "__future__" not in each]
     imports += [f"import {module}" for module in sorted(part.modules)]
     # One may need the state that is to be handed over: a folder of modules.
     imports = [f"try:\n    {each}\nexcept ImportError:\n    pass" for each in imports]

@@ -8,7 +8,6 @@ import shutil
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -198,9 +197,3 @@ def code_cells(output: bytes) -> dict[str, dict]:
         cell["id"]: cell for cell in cells
         if cell["cell_type"] == "code" and INJECTED_TAG not in cell["metadata"].get("tags", []) and not cell["id"].startswith("split-")
     }  # fmt: skip
-
-
-def seconds_of(function, *arguments):
-    """Call a function; return what it returns, and the seconds that it took."""
-    began = time.perf_counter()
-    return function(*arguments), time.perf_counter() - began
