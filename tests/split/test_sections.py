@@ -107,6 +107,19 @@ def test_what_a_stage_can_repeat():
     ]  # fmt: skip
 
 
+def test_what_comes_from_the_environment_is_asked_for_by_each_stage():
+    text = "import os\nfrom dotenv import load_dotenv\nload_dotenv()\nkey = os.environ['KEY']\nurl = f'https://x?key={key}'\nother = os.getenv('B', '')"
+    book = parse(notebook("", text), "x.ipynb")
+    assert [each.kind for each in statements.read(book)] == [
+        "import",
+        "import",
+        "setting",
+        "constant",
+        "constant",
+        "constant",
+    ]
+
+
 def exposed(text: str) -> set[str]:
     found = statements.read(parse(notebook("", text), "x.ipynb"))
     return statements.exposed(found, (), statements.later_reads(found)) - {"print", "open", "len"}

@@ -14,15 +14,17 @@ SETTING, PLOT_SETTING, EFFECT = "setting", "plot setting", "effect"
 # Settings that people write at the top of a notebook. Any other one, as of a function that a notebook calls, crosses a cut in
 # the file of the process's state: this list decides how a stage reads, not whether it is right.
 _SETTINGS = re.compile(
-    r"(warnings\.(filterwarnings|simplefilter)|sys\.path|os\.(chdir|environ)|logging\.(basicConfig|disable)"
+    r"(warnings\.(filterwarnings|simplefilter)|sys\.path|os\.(chdir|environ)|logging\.(basicConfig|disable)|dotenv\.load_dotenv"
     r"|pandas\.(set_option|options)|numpy\.(set_printoptions|seterr)|matplotlib\.(use|rc|style|pyplot\.(rc|style))"
     r"|seaborn\.set)"
 )
 _MAGICS = ("matplotlib", "config", "load_ext", "autoreload", "reload_ext")
 _PLOTTING = re.compile(r"matplotlib|seaborn|\b(plt|sns)\b|\.(plot|hist|boxplot)\b")
-# Calls whose result depends on what they are given alone, and of which a copy is as good.
+# Calls whose result depends on what they are given alone, and of which a copy is as good. What comes from the environment may be
+# a password: each stage asks for it, and no file holds it.
 _PURE = re.compile(
-    r"(pathlib\.(Pure)?Path|os\.path\.(join|dirname|basename|splitext)|str|int|float|bool|tuple|frozenset|len|min|max|round)"
+    r"(pathlib\.(Pure)?Path|os\.path\.(join|dirname|basename|splitext)|os\.(getenv|environ\.get)"
+    r"|str|int|float|bool|tuple|frozenset|len|min|max|round)"
 )
 _CONSTANT = (
     ast.Constant | ast.Tuple | ast.Name | ast.Attribute | ast.BinOp | ast.UnaryOp | ast.JoinedStr | ast.FormattedValue
@@ -246,11 +248,15 @@ def _setting(node: ast.stmt, modules: dict[str, str]) -> str:
 
 
 def _is_constant(value: ast.expr, modules: dict[str, str]) -> bool:
-    """Whether an expression gives an immutable value that depends on its parts alone."""
-    return all(
-        isinstance(each, _CONSTANT) and not (isinstance(each, ast.Call) and not _PURE.fullmatch(_full_name(each.func, modules)))
-        for each in ast.walk(value)
-    )  # fmt: skip
+    """Whether an expression gives an immutable value that depends on its parts alone, or on the environment."""
+    for each in ast.walk(value):
+        if isinstance(each, ast.Call) and not _PURE.fullmatch(_full_name(each.func, modules)):
+            return False
+        if isinstance(each, ast.Subscript) and _full_name(each, modules) == "os.environ":
+            continue
+        if not isinstance(each, _CONSTANT):
+            return False
+    return True
 
 
 def _full_name(node: ast.expr, modules: dict[str, str]) -> str:
