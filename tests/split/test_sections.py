@@ -98,12 +98,13 @@ def test_what_a_stage_can_repeat():
     text = (
         "import numpy as np\nimport seaborn as sns, unused\nfrom x import *\nN = 3\nM = N * 2 + 1\nlist_ = [1]\np = Path('a')\n"
         "from pathlib import Path\nq = Path('a') / str(N)\nsns.set_theme()\nnp.set_printoptions(precision=2)\ndef f(x, n=N): return x\n"
-        "def g(x, n=list_): return x\nh = lambda: list_\nt = time.time()\n%matplotlib inline\nfor i in []: pass"
+        "def g(x, n=list_): return x\nh = lambda: list_\nt = time.time()\n%matplotlib inline\nfor i in []: pass\n"
+        "for d in ('a', 'b'): Path(d).mkdir(exist_ok=True)\nos.makedirs('x')"
     )
     book = parse(notebook("", text), "x.ipynb")
     assert [each.kind for each in statements.read(book)] == [
         "import", "import", "effect", "constant", "constant", "", "", "import", "constant", "plot setting", "setting", "definition",
-        "", "definition", "", "plot setting", "",
+        "", "definition", "", "plot setting", "", "folder", "",
     ]  # fmt: skip
 
 

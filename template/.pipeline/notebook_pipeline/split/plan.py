@@ -10,7 +10,18 @@ from notebook_pipeline import handover
 from notebook_pipeline.notebook.document import Notebook
 from notebook_pipeline.split.observation import Seen
 from notebook_pipeline.split.sections import ELSEWHERE, Refused, Section
-from notebook_pipeline.split.statements import Statement, closure, draws, exposed, later_reads, repeated
+from notebook_pipeline.split.statements import (
+    EFFECT,
+    FOLDER,
+    PLOT_SETTING,
+    SETTING,
+    Statement,
+    closure,
+    draws,
+    exposed,
+    later_reads,
+    repeated,
+)
 
 _OF_IPYTHON = re.compile(r"_|__|___|_i+|_i?\d+|_[iod]h|In|Out")
 
@@ -146,9 +157,9 @@ class Planner:
         above += [each for each in self.statements if each.kind == "parameter"]
         by_functions = {name for each in self.statements for name in each.later_binds}
         for name in live.intersection(look["there"]):
-            kinds = [each.kind for each in above if name in each.binds]
+            kinds = [each.is_repeatable for each in above if name in each.binds]
             is_repeatable = kinds and all(kinds) and name not in by_functions
-            if not is_repeatable and not (not kinds and any(each.kind == "effect" for each in above)):
+            if not is_repeatable and not (not kinds and any(each.kind == EFFECT for each in above)):
                 if not (error := self._note(cut + 1, name).get("error")):
                     found.add(name)
                 elif cell := self._first_reader(cut, name):
@@ -219,7 +230,7 @@ class Planner:
             part.kept = [
                 each
                 for each in part.statements
-                if each not in movable or each.kind in ("effect", "setting", "plot setting") or each.binds & needed
+                if each not in movable or each.kind in (EFFECT, SETTING, PLOT_SETTING, FOLDER) or each.binds & needed
             ]
             more = needed | closure({name for each in part.kept for name in each.reads}, self.later)
             if more == needed:
@@ -236,7 +247,7 @@ class Planner:
         return {
             name
             for name in self.live()[part.number]
-            if not all(each.kind for each in self.statements if name in each.binds)
+            if not all(each.is_repeatable for each in self.statements if name in each.binds)
         }
 
     def _movable(self, part: Part) -> list[Statement]:

@@ -10,7 +10,7 @@ from notebook_pipeline.notebook.document import Cell, Notebook
 from notebook_pipeline.notebook.names import bindings
 from notebook_pipeline.notebook.syntax import UNREADABLE, parse_python
 
-SETTING, PLOT_SETTING, EFFECT = "setting", "plot setting", "effect"
+SETTING, PLOT_SETTING, EFFECT, FOLDER = "setting", "plot setting", "effect", "folder"
 # Settings that people write at the top of a notebook. Any other one, as of a function that a notebook calls, crosses a cut in
 # the file of the process's state: this list decides how a stage reads, not whether it is right.
 _SETTINGS = re.compile(
@@ -49,7 +49,12 @@ class Statement:
     """What they bind then: `global x`."""
     kind: str = ""
     """How a stage can repeat it: `import`, `definition`, `constant`, `parameter`, SETTING, PLOT_SETTING; empty if it cannot. EFFECT is
-    an import whose names nobody uses, or of all names."""
+    an import whose names nobody uses, or of all names; FOLDER makes one where there is none."""
+
+    @property
+    def is_repeatable(self) -> bool:
+        # A stage's run makes the folders of its results.
+        return self.kind not in ("", FOLDER)
 
     @property
     def always_binds(self) -> frozenset[str]:
@@ -225,7 +230,13 @@ def _kind(statement: Statement, modules: dict[str, str], used: set[str]) -> str:
         ):
             return "definition"
         case node if node is not None and (name := _setting(node, modules)):
-            return PLOT_SETTING if _PLOTTING.search(name) else SETTING
+            return (
+                FOLDER
+                if {*name.split()} <= {"makedirs", "mkdir"}
+                else PLOT_SETTING
+                if _PLOTTING.search(name)
+                else SETTING
+            )
         case ast.Assign(targets=[ast.Name()], value=value) | ast.AnnAssign(target=ast.Name(), value=value) if value:
             return "constant" if _is_constant(value, modules) else ""
     return ""
@@ -238,10 +249,13 @@ def _setting(node: ast.stmt, modules: dict[str, str]) -> str:
             value=ast.Call(func=ast.Attribute(attr="run_line_magic"), args=[ast.Constant(value=str(magic)), *_])
         ):
             return magic if magic in _MAGICS else ""
+        case ast.Expr(value=ast.Call(func=ast.Attribute(attr="makedirs" | "mkdir" as verb), keywords=options)):
+            is_fine = any(each.arg == "exist_ok" and ast.unparse(each.value) == "True" for each in options)
+            return verb if is_fine else ""
         case ast.Expr(value=ast.Call(func=place)) | ast.Assign(targets=[ast.Attribute() | ast.Subscript() as place]):
             name = _full_name(place, modules)
             return name if _SETTINGS.match(name) else ""
-        case ast.If(body=body, orelse=rest):
+        case ast.If(body=body, orelse=rest) | ast.For(body=body, orelse=rest):
             names = [_setting(each, modules) for each in (*body, *rest)]
             return " ".join(names) if all(names) else ""
     return ""
@@ -290,7 +304,7 @@ def repeated(
         everywhere: all statements.
         plots: whether the stage draws, so that it repeats settings of plots as well.
     """
-    before, later = [each for each in before if each.kind], later_reads(everywhere)
+    before, later = [each for each in before if each.is_repeatable], later_reads(everywhere)
     while True:
         kept, open_names = [], {*needed}
         for each in reversed(before):
