@@ -164,7 +164,7 @@ class Writer:
         for path in sorted(set().union(*self.written)):
             makers = [part for part in self.parts if path in self.written[part.number]]
             later = set().union(*self.read[makers[0].number + 1 :])
-            if len(makers) > 1 or path in later and not Path(path).exists():
+            if len(makers) > 1 or path in later and path not in self.seen.trace.written:
                 what = (
                     f"and {makers[1].section} write {path}"
                     if makers[1:]
@@ -197,7 +197,10 @@ class Writer:
         seen, cells = self.seen, {cell.number for cell in part.section.cells}
         found = {path for cell in cells for how, path in seen.files.get(cell, ()) if how == done}
         if done == "w":
-            return {path for path in found if path in seen.trace.written or path[0] != "." and not Path(path).exists()}
+            # Also what is gone again at the end, but not what was only opened so.
+            return {
+                path for path in found if path in seen.trace.written or path not in seen.trace.files and path[0] != "."
+            }
         # Who opened it may not be Python: then it is of the cells that name it, or of all.
         for path in seen.trace.read - {path for opened in seen.files.values() for _, path in opened}:
             naming = {cell.number for cell in self.notebook.cells if Path(path).stem in cell.source}
