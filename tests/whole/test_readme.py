@@ -15,6 +15,7 @@ import pytest
 from conftest import Workspace, free_port, notebook, on_path
 from readme_reader import Reader, fenced, inline, sections
 from samples import ran, wait
+from split_samples import parts
 
 METRICS = "outputs/metrics.yaml"
 SECTIONS = [
@@ -22,6 +23,7 @@ SECTIONS = [
     "Change a number",
     "Add a parameter",
     "Add a notebook",
+    "Split a notebook",
     "Change the data",
     "Upgrade a package",
     "Compare experiments, and take one over",
@@ -133,6 +135,14 @@ def test_each_command(reader, tmp_path, request):
     assert not (project.path / "notebooks/gone.ipynb").exists() and "gone" not in project.read("dvc.yaml")
     commit(project)
     many_items(reader)
+    commit(project)
+
+    reader.section = "Split a notebook"
+    two = notebook("N: int = 3", *parts("md:## First", "x = N + 1\nprint(x)", "md:## Second", "print(x)"))
+    project.pipeline("add", str(project.write("../two.ipynb", two)))
+    commit(project)
+    assert "in 2 stages: 2 of 2 cells" in reader.types("pipeline split", NOTEBOOK="notebooks/two.ipynb")
+    assert "second" in reader.types("dvc dag")
     commit(project)
 
     reader.section = "Compare experiments, and take one over"

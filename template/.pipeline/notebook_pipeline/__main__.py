@@ -15,6 +15,7 @@ VERBS = {
     "remove": "take stages out of the pipeline, with what only they used",
     "lab": "start JupyterLab with the project's kernel, which gives notebooks the values of params.yaml",
     "open": "open a stage's notebook with the values and inputs of a run, to find an error",
+    "split": "make several stages of a notebook that is one",
     "setup": "turn a new clone or copy into a working checkout",
     "sweep": "run many experiments at once, on this machine or a Dask cluster",
     "report": "show what a branch changes: values, results, code, packages, data and outputs",

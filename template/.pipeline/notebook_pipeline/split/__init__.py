@@ -1,0 +1,1 @@
+"""`pipeline split NOTEBOOK`: makes several stages of a notebook that is one."""
