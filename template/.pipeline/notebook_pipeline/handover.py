@@ -260,7 +260,9 @@ def _is_fixed(value: object) -> bool:
 
 def _get_plot_settings() -> dict:
     # The backend is the kernel's.
-    return {name: value for name, value in import_module("matplotlib").rcParams.items() if not name.startswith("backend")}
+    return {
+        name: value for name, value in import_module("matplotlib").rcParams.items() if not name.startswith("backend")
+    }
 
 
 def _get_options(options: object = None, prefix: str = "") -> dict[str, object]:
@@ -313,7 +315,11 @@ def _set_places(places: list[str]) -> None:
 
 
 STATE: dict[str, tuple[str, Callable, Callable]] = {
-    "random": ("random", lambda: import_module("random").getstate(), lambda state: import_module("random").setstate(state)),
+    "random": (
+        "random",
+        lambda: import_module("random").getstate(),
+        lambda state: import_module("random").setstate(state),
+    ),
     "numpy_random": (
         "numpy.random",
         lambda: import_module("numpy.random").get_state(),
