@@ -256,3 +256,46 @@ def test_sweep_beside_a_queue_and_a_loop(template, environ, tmp_path):
         f"a loop {times['loop']:.0f} s: {times['sweep'] / times['queue']:.2f} of the queue's, "
         f"{times['sweep'] / times['loop']:.2f} of the loop's"
     )
+
+
+OBSERVED = (
+    "import sys, time\nfrom pathlib import Path\nfrom notebook_pipeline.add.observation import observe\n"
+    "from notebook_pipeline.notebook.document import read\nsource = Path(sys.argv[1])\nstart = time.perf_counter()\n"
+    "observe(read(source), source.parent, source.parent)\nprint(time.perf_counter() - start)"
+)
+ADDED = {
+    "short": ["open('a.csv').read()", "open('b.csv', 'w').write('x')"],
+    "10 s, 500 files": [
+        "import os, time\nfor n in range(500): open(f'many/{n}.txt').read()",
+        "os.makedirs('made', exist_ok=True)\nfor n in range(100): open(f'made/{n}.txt', 'w').write('x')",
+        "until = time.perf_counter() + 10\nwhile time.perf_counter() < until: sum(range(10000))",
+    ],
+}
+
+
+@pytest.mark.benchmark
+@pytest.mark.parametrize("case", ADDED)
+def test_add_beside_one_run(bare, tmp_path_factory, case):
+    work = tmp_path_factory.mktemp("work")
+    (work / "many").mkdir()
+    for name in ("a.csv", *(f"many/{number}.txt" for number in range(500))):
+        (work / name).write_text("x")
+    source = work / "n.ipynb"
+    source.write_text(notebook("N = 1", *ADDED[case]))
+    bare.write("dvc.yaml", "stages:\n")
+    bare.write("params.yaml", "other: 1\n")
+    for arguments in (["git", "init", "--quiet"], ["dvc", "init", "--quiet"]):
+        bare.run(*arguments)
+    start = time.perf_counter()
+    bare.pipeline("add", str(source))
+    whole = time.perf_counter() - start
+    observed, runs = [], []
+    for _ in range(3):
+        observed.append(float(bare.run("python", "-c", OBSERVED, str(source)).stdout))
+        start = time.perf_counter()
+        bare.run("pipeline", "run", "notebooks/n.ipynb", "outputs/n.ipynb")
+        runs.append(time.perf_counter() - start)
+    one, two = sorted(runs)[1], sorted(observed)[1] + sorted(runs)[1]
+    print(
+        f"\n{case}: one run {one:.2f} s, both runs of `add` {two:.2f} s: {two / one:.2f}; `add` as a whole {whole:.2f} s"
+    )

@@ -273,7 +273,9 @@ def test_before_much_is_copied_it_asks(empty, tmp_path):
     before = files(empty.path)
     done = empty.pipeline("add", str(tmp_path / "work/x.ipynb"), check=False)
     assert done.returncode == 1 and files(empty.path) == before
-    assert done.stdout == f"x.ipynb: reads 1 file (1.2 GB): {large}. Fix: add `--yes` to copy all of it\n"
+    assert done.stdout == (
+        f"x.ipynb: asks for {large} (1.2 GB), with which its copies are more than 1.0 GB. Fix: add `--yes` to copy all of it\n"
+    )
 
 
 @pytest.mark.skipif(os.name == "nt", reason="a terminal of POSIX")

@@ -54,7 +54,12 @@ class Code:
         key = (use.sites, use.cell, "" if use.sites else use.said)
         if key not in self._known:
             self._known[key] = self._find_literals(use)
-        return self._known[key]
+        literals, names = self._known[key]
+        if not any(head_of(literal.text, form) for literal in literals for form, _ in self.forms(use)):
+            # Code that a magic runs, as `%%time`, has no places.
+            own = (each for each in self.flow.literals.values() if each.source == use.cell and each not in literals)
+            literals = [*literals, *(each for each in own if "/" in each.text or parts(each.text) == parts(use.said))]
+        return literals, names
 
     def _find_literals(self, use: Use) -> tuple[list[Literal], set[str]]:
         literals, names = [], set()

@@ -164,7 +164,7 @@ class Recorder:
                     self.bring(path)
                     # Not what a library asks for itself.
                     callers = (name.rpartition(": ")[0] for name in _callers())
-                    if next((name for name in callers if not _PATH_MODULES.search(name)), "") in self.cell_of_file:
+                    if self.cell_of_file.get(next((name for name in callers if not _PATH_MODULES.search(name)), "")):
                         self.record(ASK, path)
                 finally:
                     self.local.busy = False
