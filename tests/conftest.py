@@ -30,8 +30,13 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+# What takes minutes begins first: nobody waits for it at the end, alone.
+LONGEST = ("test_readme.py", "test_update.py", "test_remotes.py", "test_cluster.py", "test_stages.py", "test_sweep.py")
+
+
 def pytest_collection_modifyitems(items) -> None:
     """Mark what needs a project that `copier copy` or `copier update` makes, with its environment."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     for item in items:
         if {"made", "staged", "template", "environ"} & {*item.fixturenames}:
             item.add_marker("project")
