@@ -154,3 +154,29 @@ def copy(versions, rendered, tmp_path):
         return Project(path, {**versions.environ})
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def updated_once(versions, rendered, tmp_path_factory):
+    """Updates such a project to this checkout, once."""
+
+    @functools.cache
+    def updated_once(version: str, start: str) -> Path:
+        project = Project(tmp_path_factory.mktemp("updated") / "penguins", versions.environ)
+        shutil.copytree(rendered(version, start), project.path, symlinks=True)
+        project.update(NOW)
+        return project.path
+
+    return updated_once
+
+
+@pytest.fixture
+def updated(versions, updated_once, tmp_path):
+    """Makes a copy of a project that was updated, to work in."""
+
+    def updated(version: str, start: str = STARTS[0]) -> Project:
+        path = tmp_path / "updated" / "penguins"
+        shutil.copytree(updated_once(version, start), path, symlinks=True)
+        return Project(path, {**versions.environ})
+
+    return updated
