@@ -30,8 +30,13 @@ settings.register_profile("no deadline", deadline=None)
 settings.load_profile("no deadline")
 
 
+# What takes minutes begins first: nobody waits for it at the end, alone.
+LONGEST = ("test_readme.py", "test_update.py", "test_remotes.py", "test_cluster.py", "test_stages.py", "test_sweep.py")
+
+
 def pytest_collection_modifyitems(items) -> None:
     """Mark what needs a project that `copier copy` or `copier update` makes, with its environment."""
+    items.sort(key=lambda item: LONGEST.index(item.path.name) if item.path.name in LONGEST else len(LONGEST))
     for item in items:
         if {"made", "staged", "template", "environ"} & {*item.fixturenames}:
             item.add_marker("project")
@@ -216,8 +221,14 @@ def bare(made, tmp_path) -> Workspace:
     return Workspace(tmp_path, made.environ)
 
 
+@pytest.fixture(scope="session")
+def rendered_once() -> dict[str, Path]:
+    """The projects that were rendered already, by folder and answers. Not to be changed."""
+    return {}
+
+
 @pytest.fixture
-def render(template, tmp_path, monkeypatch, environ):
+def render(template, tmp_path, tmp_path_factory, monkeypatch, environ, rendered_once):
     """Renders the template with some answers, without tasks; an answer that is no question is an error."""
     monkeypatch.setenv("COPIER_SETTINGS_PATH", environ["COPIER_SETTINGS_PATH"])
 
@@ -225,10 +236,12 @@ def render(template, tmp_path, monkeypatch, environ):
         copier_yml = YAML(typ="safe").load(template / "copier.yml")
         questions = {name for name in copier_yml if not name.startswith("_")}
         assert answers.keys() <= questions, f"no question: {answers.keys() - questions}"
-        copier.run_copy(
-            str(template), tmp_path / folder, data={"setup": False, **answers}, defaults=True, unsafe=True, quiet=True
-        )
-        return tmp_path / folder
+        key = repr((folder, answers))
+        if key not in rendered_once:
+            path, data = tmp_path_factory.mktemp("rendered") / folder, {"setup": False, **answers}
+            copier.run_copy(str(template), path, data=data, defaults=True, unsafe=True, quiet=True)
+            rendered_once[key] = path
+        return shutil.copytree(rendered_once[key], tmp_path / folder, symlinks=True)
 
     return render
 

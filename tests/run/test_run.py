@@ -230,6 +230,33 @@ def test_a_run_has_no_heartbeat(bare):
     bare.run("python", "-c", HEARTBEAT, *RUN[1:])
 
 
+AT_EACH_MESSAGE = """\
+import sys
+from notebook_pipeline.run import command, execution
+
+execution.SAVE_EVERY = 0
+sys.exit(command.main(sys.argv[1:]))
+"""
+
+
+def test_a_long_run_can_be_looked_at(bare):
+    """Its notebook is saved while it runs, by what Papermill's client is asked to do with each message."""
+    ready(bare, "print('first')", "print('first' in open('outputs/fit.ipynb').read())")
+    assert bare.run("python", "-c", AT_EACH_MESSAGE, *RUN[1:]).stdout == "first\nTrue\n"
+    # Otherwise after half a minute, which this one does not take.
+    ready(bare, "import os\nprint(os.path.exists('outputs/fit.ipynb'))")
+    (bare.path / "outputs/fit.ipynb").unlink()
+    assert bare.pipeline(*RUN).stdout == "False\n"
+
+
+def test_the_kernel_is_of_the_same_python_whatever_is_registered(bare):
+    spec = {"argv": ["false"], "display_name": "Python 3", "language": "python"}
+    bare.write("jupyter/kernels/python3/kernel.json", json.dumps(spec))
+    bare.environ = bare.environ | {"JUPYTER_PATH": str(bare.path / "jupyter")}
+    ready(bare, "import sys\nprint(sys.executable)")
+    assert bare.pipeline(*RUN).stdout == bare.run("python", "-c", "import sys\nprint(sys.executable)").stdout
+
+
 @pytest.mark.parametrize("version", [6, 7])
 def test_each_ipykernel_runs_a_notebook(bare, tmp_path_factory, version):
     folder = tmp_path_factory.mktemp(f"ipykernel{version}")

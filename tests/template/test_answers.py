@@ -90,7 +90,8 @@ def test_a_project_stays_as_it_is(render, place, verb):
         "notebook=x.ipynb": "notebook: 'x.ipynb' is not used if start is example. Fix: remove it, or copy with `-d start=notebook`",
     }
     overwrite = ["--overwrite"] if verb == "recopy" else []
-    for answer, line in refused.items():
+    # Both ask the same; what `recopy` could do that `update` does not is to take another start.
+    for answer, line in [*refused.items()][: 2 if verb == "recopy" else None]:
         assert copier_says(project, verb, *overwrite, "-d", answer) == (1, f"{line}\n")
     assert project.run("git", "status", "--porcelain").stdout == ""
     # Remembered of a question that is no more: no mistake of the person's.

@@ -1,6 +1,7 @@
 """`copier update`: changes to the same lines, conflicts, and leftover .rej files."""
 
 import re
+import shutil
 
 import pytest
 from ruamel.yaml import YAML
@@ -17,6 +18,7 @@ from update_samples import (  # noqa: F401
     Project,
     copy,
     each_release,
+    rendered,
     versions,
 )
 
@@ -145,6 +147,8 @@ def test_other_work_in_the_repository_stays(copy, tmp_path, environ):
     around.write("penguins.md", "1\n")
     around.commit()
     project = copy(NOW)
+    shutil.rmtree(project.path / ".git")
+    project.commit()
     for name, pattern, new in CLASHES:
         project.substitute(name.removesuffix(".jinja"), pattern, new.replace("clash", "mine"))
     project.commit()

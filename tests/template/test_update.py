@@ -13,6 +13,7 @@ from samples import ran
 from update_samples import (  # noqa: F401
     CLASH,
     CLASHES,
+    FIT,
     MERGES,
     NEXT,
     NOW,
@@ -23,6 +24,9 @@ from update_samples import (  # noqa: F401
     Project,
     copy,
     each_release,
+    rendered,
+    updated,
+    updated_once,
     versions,
 )
 
@@ -63,17 +67,14 @@ def test_no_binary_of_the_template_is_in_the_way():
 
 @each_release
 @each_start
-def test_an_untouched_project_becomes_a_fresh_one(copy, made, tmp_path, version, start):
-    project = copy(version, start)
-    before = project.files()
-    (tmp_path / "fit.ipynb").unlink(missing_ok=True)  # the next update may come from another machine
-    project.update(NOW)
-    updated, fresh = project.files(), copy(NOW, start, "fresh").files()
-    assert own(updated) == own(before)
-    updated, fresh = ({name: files[name] for name in files.keys() - own(files).keys()} for files in (updated, fresh))
-    assert sorted(updated) == sorted(fresh)
+def test_an_untouched_project_becomes_a_fresh_one(copy, updated, made, version, start):
+    project = updated(version, start)
+    after, fresh = project.files(), copy(NOW, start, "fresh").files()
+    assert own(after) == own(copy(version, start).files())
+    after, fresh = ({name: files[name] for name in files.keys() - own(files).keys()} for files in (after, fresh))
+    assert sorted(after) == sorted(fresh)
     for name in fresh:
-        assert updated[name].decode() == fresh[name].decode(), name
+        assert after[name].decode() == fresh[name].decode(), name
     # The notebooks are still those of the release: what arrived around them suits them.
     del project.environ["UV_PROJECT_ENVIRONMENT"]
     if start != "notebook":  # which setup does; check says what a clone would lack
@@ -87,6 +88,7 @@ def test_work_stays(copy, made, tmp_path, version, start):
     project = copy(version, start)
     project.write("uv.lock", made.read("uv.lock"))
     if start == "notebook":
+        (tmp_path / "fit.ipynb").write_text(FIT)
         project.pipeline("add", str(tmp_path / "fit.ipynb"))
     else:
         project.run("dvc", "add", "--quiet", "data/external")
@@ -176,9 +178,8 @@ def test_what_was_removed_stays_away(copy, version):
 
 @each_release
 @each_start
-def test_a_changed_answer_changes_what_it_governs(copy, version, start):
-    project = copy(version, start)
-    project.update(NOW)
+def test_a_changed_answer_changes_what_it_governs(updated, version, start):
+    project = updated(version, start)
     project.git("add", "--all")
     project.git("commit", "--quiet", "--allow-empty", "--message", "updated")
     project.update(NOW, "--data", "project_name=Other birds")
@@ -189,9 +190,8 @@ def test_a_changed_answer_changes_what_it_governs(copy, version, start):
 
 
 @each_release
-def test_a_remote_by_an_answer_changes_what_it_governs(copy, version):
-    project = copy(version)
-    project.update(NOW)
+def test_a_remote_by_an_answer_changes_what_it_governs(updated, version):
+    project = updated(version)
     project.write("params.yaml", project.read("params.yaml") + "\nmine: # a comment of mine\n  depth: 4\n")
     project.substitute("pyproject.toml", r"^(dependencies = \[)$", r'\1\n    "attrs>=25",')
     project.substitute("README.md", r"^# .*$", "# My own title")

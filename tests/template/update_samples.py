@@ -1,10 +1,12 @@
 """What the tests of `update` share."""
 
+import functools
 import re
 import shutil
 import subprocess
 import sys
 import tomllib
+from pathlib import Path
 
 import copier
 import pytest
@@ -43,6 +45,10 @@ CLASHES = [
     (".pre-commit-config.yaml", r"^(default_stages: .*)", r"\1 # clash"),
     ("dvc.yaml.jinja", r"^(    cmd: (?:python -m )?pipeline code .*)", r"\1 # clash"),
 ]
+
+
+# The notebook of a project that starts with one.
+FIT = notebook("DEPTH = 3", "import json\nprint(DEPTH)")
 
 
 class Project(Workspace):
@@ -111,26 +117,66 @@ def versions(tmp_path_factory, environ) -> Project:
     return clone
 
 
-@pytest.fixture
-def copy(versions, tmp_path):
-    """Makes a project with a version of the template, not set up, in git; skips what that version does not know."""
+@pytest.fixture(scope="session")
+def rendered(versions, tmp_path_factory):
+    """Makes a project with a version of the template, not set up, in git, once; skips what that version does not know."""
 
-    def copy(version: str, start: str = STARTS[0], place: str = "mine") -> Project:
+    @functools.cache
+    def rendered(version: str, start: str) -> Path:
         known = versions.run("git", "show", f"{version}:copier.yml", check=False)
         if known.returncode != 0:
             pytest.skip(f"{version} is not in this clone's history: git fetch --unshallow")
         if start not in YAML(typ="safe").load(known.stdout)["start"]["choices"].values():
             pytest.skip(f"{version} does not know start={start}")
+        folder = tmp_path_factory.mktemp("rendered")
         data = {"start": start, "setup": False}
         if start == "notebook":
-            data["notebook"] = str(tmp_path / "fit.ipynb")
-            (tmp_path / "fit.ipynb").write_text(notebook("DEPTH = 3", "import json\nprint(DEPTH)"))
-        path = tmp_path / place / "penguins"
+            data["notebook"] = str(folder / "fit.ipynb")
+            (folder / "fit.ipynb").write_text(FIT)
+        path = folder / "penguins"
         copier.run_copy(
             str(versions.path), path, vcs_ref=version, data=data, defaults=True, unsafe=True, quiet=True
         )  # fmt: skip
-        project = Project(path, {**versions.environ})
-        project.commit()
-        return project
+        Project(path, versions.environ).commit()
+        (folder / "fit.ipynb").unlink(missing_ok=True)  # the next update may come from another machine
+        return path
+
+    return rendered
+
+
+@pytest.fixture
+def copy(versions, rendered, tmp_path):
+    """Makes a copy of such a project, to work in."""
+
+    def copy(version: str, start: str = STARTS[0], place: str = "mine") -> Project:
+        path = tmp_path / place / "penguins"
+        shutil.copytree(rendered(version, start), path, symlinks=True)
+        return Project(path, {**versions.environ})
 
     return copy
+
+
+@pytest.fixture(scope="session")
+def updated_once(versions, rendered, tmp_path_factory):
+    """Updates such a project to this checkout, once."""
+
+    @functools.cache
+    def updated_once(version: str, start: str) -> Path:
+        project = Project(tmp_path_factory.mktemp("updated") / "penguins", versions.environ)
+        shutil.copytree(rendered(version, start), project.path, symlinks=True)
+        project.update(NOW)
+        return project.path
+
+    return updated_once
+
+
+@pytest.fixture
+def updated(versions, updated_once, tmp_path):
+    """Makes a copy of a project that was updated, to work in."""
+
+    def updated(version: str, start: str = STARTS[0]) -> Project:
+        path = tmp_path / "updated" / "penguins"
+        shutil.copytree(updated_once(version, start), path, symlinks=True)
+        return Project(path, {**versions.environ})
+
+    return updated

@@ -1,6 +1,7 @@
 """A made project, used as its owner uses it."""
 
 import json
+import re
 import shutil
 import subprocess
 
@@ -167,7 +168,7 @@ def test_experiments(made, tmp_path, how):
     # DVC 3.67 cannot make a folder for an experiment below one whose name is not ASCII (configobj writes ASCII).
     project = type(made)(tmp_path / "my penguins", made.environ)
     shutil.copytree(made.path, project.path)
-    project.run("dvc", "exp", "run", *how, "--name", "longer", "-S", "train.epochs=2")
+    said = project.run("dvc", "exp", "run", *how, "--name", "longer", "-S", "train.epochs=2").stdout
     if how == ["--queue"]:
         project.run("dvc", "exp", "run", "--run-all")
     shown = json.loads(project.run("dvc", "exp", "show", "--json", "--no-pager").stdout)
@@ -175,3 +176,6 @@ def test_experiments(made, tmp_path, how):
     data = next(rev["data"] for rev in experiments if rev["name"] == "longer")
     assert data["params"]["params.yaml"]["data"]["train"]["epochs"] == 2
     assert data["metrics"]["outputs/metrics.yaml"]["data"]["accuracy"] < 0.9
+    # DVC's temporary folder has the `.pipeline` of its commit, whichever one the environment has.
+    own = r"pipeline: uses the code in .*[/\\]\.dvc[/\\]tmp[/\\]exps[/\\].*[/\\]\.pipeline\n"
+    assert how != ["--temp"] or re.search(own, said), said

@@ -50,15 +50,16 @@ def repeatable(executed, numbers: list[int], drawn: Iterable[str], since: float,
         drawn: what the kernel drew, in hexadecimal.
         since, until: when the run began and ended, in seconds since 1970.
     """
-    clean = make_cleaner(drawn, since, until)
-    counts = {
-        cell.execution_count: number
-        for cell, number in zip(executed.cells, numbers, strict=True)
-        if cell.get("execution_count") is not None
-    }
+    cells = [*zip(executed.cells, numbers, strict=True)]
+    counts = {cell.execution_count: number for cell, number in cells if cell.get("execution_count") is not None}
+    without_run = make_cleaner(drawn, since, until)
+
+    def clean(text: str) -> str:
+        return _CELL.sub(lambda match: f"{match[1]}{counts.get(int(match[2]), match[2])}", without_run(text))
+
     document = copy.copy(executed)
     document.cells = []
-    for cell, number in zip(executed.cells, numbers, strict=True):
+    for cell, number in cells:
         cell = copy.copy(cell)
         cell.metadata = {key: value for key, value in cell.metadata.items() if key != "papermill" and value != []}
         if INJECTED_TAG in cell.metadata.get("tags", []):
@@ -66,7 +67,10 @@ def repeatable(executed, numbers: list[int], drawn: Iterable[str], since: float,
         if cell.get("execution_count") is not None:
             cell.execution_count = number
         if "outputs" in cell:
-            cell.outputs = [_without_process(output, counts, clean) for output in _joined(cell.outputs)]
+            cell.outputs = [_in_all_texts(output, clean) for output in _joined(cell.outputs)]
+            for output in cell.outputs:
+                if output.get("execution_count") is not None:
+                    output.execution_count = counts.get(output.execution_count, output.execution_count)
         document.cells.append(cell)
     # After the cells: widgets are numbered in the order in which cells show them.
     document.metadata = {key: value for key, value in executed.metadata.items() if key != "papermill"}
@@ -145,33 +149,16 @@ _CELL = re.compile(r"(Cell(?:\x1b\[[\d;]*m)* (?:\x1b\[[\d;]*m)*In\[)(\d+)")
 _BYTES = re.compile(r"(?:image/(?!svg)|audio/|video/|application/(?:pdf|octet-stream))")
 
 
-def _without_process(output, counts: dict[int, int], clean: Callable[[str], str]):
-    output = copy.copy(output)
-    if output.output_type == "stream":
-        output.text = clean(output.text)
-    elif output.output_type == "error":
-        output.evalue = clean(output.evalue)
-        output.traceback = [
-            _CELL.sub(lambda match: f"{match[1]}{counts.get(int(match[2]), match[2])}", clean(line))
-            for line in output.traceback
-        ]
-    else:
-        output.data = {
-            kind: value if _BYTES.match(kind) else _in_all_texts(value, clean) for kind, value in output.data.items()
-        }
-        if output.get("execution_count") is not None:
-            output.execution_count = counts.get(output.execution_count, output.execution_count)
-    return output
-
-
 def _in_all_texts(value: object, clean: Callable[[str], str]) -> object:
-    """Clean each text in a JSON value, also the keys of mappings."""
+    """Clean each text in a JSON value, also the keys of mappings; not what is in base64."""
     if isinstance(value, str):
         return clean(value)
     if isinstance(value, list):
         return [_in_all_texts(each, clean) for each in value]
     if isinstance(value, dict):
-        return {clean(key): _in_all_texts(each, clean) for key, each in value.items()}
+        return type(value)(
+            {clean(key): each if _BYTES.match(key) else _in_all_texts(each, clean) for key, each in value.items()}
+        )
     return value
 
 
