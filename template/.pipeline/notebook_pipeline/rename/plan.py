@@ -1,6 +1,5 @@
 """What `pipeline rename` changes: planned from dvc.yaml, params.yaml and dvc.lock, before anything is written."""
 
-import io
 import json
 import re
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from notebook_pipeline import files
-from notebook_pipeline.project import yaml_cut
+from notebook_pipeline.project import lock, yaml_cut
 from notebook_pipeline.project.lock import LOCK_FILE
 from notebook_pipeline.project.parameters import entries
 from notebook_pipeline.project.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
@@ -174,8 +173,7 @@ def _change_lock(project: Project, plan: Plan) -> None:
     """Give the records of dvc.lock the new names, in DVC's own order: nothing is to run."""
     if not Path(LOCK_FILE).exists():
         return
-    yaml = YAML()  # as DVC edits it: every other byte stays
-    data = yaml.load(files.read(LOCK_FILE))
+    data = YAML().load(files.read(LOCK_FILE))
     own = {stage.name for stage in plan.stages}
     code = {stage.name for stage in project.stages() if (call := stage.calls("code")) and call[0] in plan.paths}
     records = {}
@@ -193,9 +191,7 @@ def _change_lock(project: Project, plan: Plan) -> None:
             name = re.sub(rf"^(code_|[^@]*@){re.escape(plan.old)}$", rf"\g<1>{plan.new}", name)
         records[name] = record
     data["stages"] = records
-    stream = io.StringIO()
-    yaml.dump(data, stream)
-    plan.texts[LOCK_FILE] = stream.getvalue()
+    plan.texts[LOCK_FILE] = lock.to_text(data)
 
 
 def _rename_files(record: dict, plan: Plan) -> None:
