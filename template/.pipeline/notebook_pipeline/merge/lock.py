@@ -4,7 +4,6 @@ The record of a stage that one side changed is taken from that side. A record th
 these results from the merged files, so `dvc repro` runs the stage, or finds its results in the run cache.
 """
 
-import io
 import json
 import re
 import sys
@@ -16,6 +15,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from notebook_pipeline import files
+from notebook_pipeline.project import lock
 from notebook_pipeline.project.project import Project, ProjectError
 
 _ABSENT = object()
@@ -71,9 +71,7 @@ def merge(base: str, ours: str, theirs: str, stages: Collection[str] = ()) -> Me
     kept = {name: record for name, record in merged.items() if record is not _BOTH}
     taken = [name for name, record in kept.items() if not _is_same(record, own.get(name, _ABSENT))]
     facts = _merge(*(dict(_list_facts(each)) for each in records))
-    stream = io.StringIO()
-    YAML().dump(whole | {"stages": kept}, stream)  # as DVC does: every byte of a record stays
-    return Merged(stream.getvalue(), [*_find_stale(merged, own, facts, stages)], taken)
+    return Merged(lock.to_text(whole | {"stages": kept}), [*_find_stale(merged, own, facts, stages)], taken)
 
 
 def describe(merged: Merged, has_remote: bool) -> str:

@@ -4,6 +4,7 @@ A dvc.lock that cannot be read raises ProjectError.
 """
 
 import functools
+import io
 import json
 from collections.abc import Iterable, Iterator
 
@@ -34,6 +35,13 @@ def parse(text: str) -> dict[str, dict]:
         return {**YAML(typ="safe", pure=True).load(text)["stages"]}
     except (YAMLError, TypeError, LookupError):
         raise ProjectError(UNREADABLE) from None
+
+
+def to_text(data: dict) -> str:
+    """Write a dvc.lock that ruamel's `YAML()` has read, as DVC does: what has not changed stays, byte for byte."""
+    stream = io.StringIO()
+    YAML().dump(data, stream)
+    return stream.getvalue()
 
 
 def retyped(project: Project, stages: Iterable[Stage], records: dict[str, dict]) -> Iterator[str]:

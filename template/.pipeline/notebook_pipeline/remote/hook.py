@@ -14,9 +14,9 @@ from notebook_pipeline.remote.fetch import NotFetched, follow
 
 def main() -> int:
     """Bring data and results; print one line and return 1 if something is missing."""
-    drivers.install()  # for a clone that was set up before the template had them
     if not _has_moved():
         return 0
+    drivers.install()  # for a clone that was set up before the template had them
     from dvc.exceptions import DvcException, NotDvcRepoError
 
     # What DVC tells beside its exceptions is for developers.

@@ -11,7 +11,7 @@ README = "README.md"
 def generalize(plan, keys: list[tuple], has_metrics: bool) -> None:
     """Put general words in the place of removed parameters, as a project without the example has them.
 
-    `-S train.epochs=25` becomes `-S SECTION.NAME=VALUE`, and `--by f1` becomes `--by METRIC` if no stage has metrics.
+    `-S fit.lr=1` becomes `-S SECTION.NAME=VALUE`, and `--by f1` becomes `--by METRIC` if no stage has metrics.
 
     Args:
         plan: the Plan to which the changed texts are added.

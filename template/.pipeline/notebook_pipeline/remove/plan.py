@@ -1,6 +1,5 @@
 """What `pipeline remove` changes: planned from dvc.yaml, params.yaml and dvc.lock, before anything is written."""
 
-import io
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -9,7 +8,7 @@ from pathlib import Path
 from ruamel.yaml import YAML
 
 from notebook_pipeline import files, git, shell
-from notebook_pipeline.project import yaml_cut
+from notebook_pipeline.project import lock, yaml_cut
 from notebook_pipeline.project.data_file import value_at
 from notebook_pipeline.project.lock import LOCK_FILE
 from notebook_pipeline.project.parameters import entries
@@ -226,14 +225,11 @@ def _list_paths(entry: object) -> Iterator[str]:
 def _forget_records(split: _Split, plan: Plan) -> None:
     if not Path(LOCK_FILE).exists():
         return
-    yaml = YAML()  # as DVC edits it: every other byte stays
-    data = yaml.load(files.read(LOCK_FILE))
+    data = YAML().load(files.read(LOCK_FILE))
     for stage in (*split.removed, *split.items):
         data["stages"].pop(stage.name, None)
-    stream = io.StringIO()
-    yaml.dump(data, stream)
     if data["stages"]:
-        plan.texts[LOCK_FILE] = stream.getvalue()
+        plan.texts[LOCK_FILE] = lock.to_text(data)
     else:
         plan.deleted.append(LOCK_FILE)
 

@@ -1,15 +1,15 @@
 """What `pipeline rename` changes: planned from dvc.yaml, params.yaml and dvc.lock, before anything is written."""
 
-import io
 import json
 import re
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from ruamel.yaml import YAML
 
 from notebook_pipeline import files
-from notebook_pipeline.project import yaml_cut
+from notebook_pipeline.project import lock, yaml_cut
 from notebook_pipeline.project.lock import LOCK_FILE
 from notebook_pipeline.project.parameters import entries
 from notebook_pipeline.project.project import PARAMS_FILE, PIPELINE_FILE, Project, ProjectError, Stage
@@ -77,7 +77,7 @@ def _stem(stage: Stage) -> str | None:
     return Path(call[0]).stem if (call := stage.calls("run")) else None
 
 
-def _list_paths(project: Project, plan: Plan):
+def _list_paths(project: Project, plan: Plan) -> Iterator[tuple[str, str]]:
     """Yield the notebook, its code file and its executed copies, with their new paths; what else a stage makes its code names."""
     for stage in plan.stages:
         if _stem(stage) != plan.old:
@@ -92,16 +92,19 @@ def _list_paths(project: Project, plan: Plan):
 
 
 def _is_own_section(project: Project, plan: Plan) -> bool:
-    """Whether params.yaml has a section of the old name that no other stage uses."""
+    """Whether params.yaml has a section of the old name that these stages use, and no other one."""
     if not (project.root / PARAMS_FILE).exists() or not isinstance(project.load(PARAMS_FILE).get(plan.old), dict):
         return False
     pipeline, own = project.load(PIPELINE_FILE), {stage.keys[1] for stage in plan.stages}
-    others = [stage for stage in project.stages() if stage.keys[1] not in own]
-    listed = [key for stage in others for file, key in entries(stage) if file == PARAMS_FILE]
     rest = {key: value for key, value in pipeline.items() if key != "stages"}
-    definitions = [rest, *(body for name, body in pipeline["stages"].items() if name not in own)]
-    is_listed = any(key is None or key.split(".")[0] == plan.old for key in listed)
-    return not is_listed and not re.search(_variable(plan.old), repr(definitions))
+    users = {
+        name for name, body in {**pipeline["stages"], "": rest}.items() if re.search(_variable(plan.old), repr(body))
+    }
+    for stage in project.stages():
+        listed = [key for file, key in entries(stage) if file == PARAMS_FILE]
+        if any(key is None or key.split(".")[0] == plan.old for key in listed):
+            users.add(stage.keys[1])
+    return bool(users) and users <= own
 
 
 def _variable(name: str) -> str:
@@ -125,12 +128,8 @@ def _change_pipeline(project: Project, plan: Plan) -> None:
     def rename(keys: tuple, text: str, is_key: bool) -> str:
         if keys[:1] == ("stages",) and len(keys) > 1:
             if len(keys) == 2 and is_key:
-                return (
-                    new
-                    if text == old and old in names
-                    else f"code_{new}"
-                    if text == f"code_{old}" and text in code
-                    else text
+                return {old: new if old in names else old, f"code_{old}": f"code_{new}" if text in code else text}.get(
+                    text, text
                 )
             if keys[1] in code and keys[2] in ("matrix", "foreach") and not is_key and text.strip("\"'") == old:
                 return text.replace(old, new)
@@ -174,8 +173,7 @@ def _change_lock(project: Project, plan: Plan) -> None:
     """Give the records of dvc.lock the new names, in DVC's own order: nothing is to run."""
     if not Path(LOCK_FILE).exists():
         return
-    yaml = YAML()  # as DVC edits it: every other byte stays
-    data = yaml.load(files.read(LOCK_FILE))
+    data = YAML().load(files.read(LOCK_FILE))
     own = {stage.name for stage in plan.stages}
     code = {stage.name for stage in project.stages() if (call := stage.calls("code")) and call[0] in plan.paths}
     records = {}
@@ -193,9 +191,7 @@ def _change_lock(project: Project, plan: Plan) -> None:
             name = re.sub(rf"^(code_|[^@]*@){re.escape(plan.old)}$", rf"\g<1>{plan.new}", name)
         records[name] = record
     data["stages"] = records
-    stream = io.StringIO()
-    yaml.dump(data, stream)
-    plan.texts[LOCK_FILE] = stream.getvalue()
+    plan.texts[LOCK_FILE] = lock.to_text(data)
 
 
 def _rename_files(record: dict, plan: Plan) -> None:
