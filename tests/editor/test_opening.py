@@ -1,9 +1,13 @@
 """`pipeline open`: a stage's notebook with the values and inputs of a run, in a real JupyterLab."""
 
+import os
 import re
 
+import pytest
 from editor_samples import lab
 from samples import wait
+
+pytestmark = pytest.mark.skipif(os.name == "nt", reason="no signal there ends a server")
 
 TRAIN = "notebooks/train.ipynb"
 IMPORTS, PARAMETERS, LOAD = 1, 3, 4

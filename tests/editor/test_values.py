@@ -24,6 +24,7 @@ stages:
 """
 
 
+@pytest.mark.skipif(os.name == "nt", reason="no signal there ends a server")
 @pytest.mark.parametrize("command", ["uv run pipeline lab", "uv run --with jupyterlab jupyter lab"])
 def test_in_jupyterlab(project, command):
     """Also in a layer that uv lays over the environment; the cell is known by its id, whatever a person has typed in it."""

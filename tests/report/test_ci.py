@@ -4,6 +4,7 @@ What is not run is what GitHub and GitLab bring: `uses:`, the image, the caches.
 """
 
 import base64
+import html
 import os
 import re
 import shutil
@@ -105,6 +106,7 @@ def _as_github(clone: Workspace, event: str, fork: bool, skip: tuple[str, ...]) 
     summary.unlink(missing_ok=True)
     clone.environ |= {
         "GITHUB_BASE_REF": "main",
+        "GITHUB_HEAD_REF": "topic",
         "GITHUB_REPOSITORY": "ada/penguins",
         "GITHUB_SERVER_URL": "https://github.com",
         "GITHUB_STEP_SUMMARY": str(summary),
@@ -208,6 +210,7 @@ def _as_gitlab(clone: Workspace, skip: tuple[str, ...]) -> Outcome:
         "CI_PROJECT_DIR": str(clone.path),
         "CI_PIPELINE_SOURCE": "merge_request_event",
         "CI_MERGE_REQUEST_TARGET_BRANCH_NAME": "main",
+        "CI_MERGE_REQUEST_SOURCE_BRANCH_NAME": "topic",
     } | {name: value for name, value in job["variables"].items() if name != "UV_CACHE_DIR"}
     # The environment has uv; GitLab's image has pip.
     before = [line for line in job["before_script"] if not line.startswith("pip install")]
@@ -256,17 +259,20 @@ def test_what_was_run_before_the_commit_is_shown_and_not_run_again(branch, host)
     assert cells(outcome.page)[:4] == ["params.yaml", "train.epochs", "15", "3"]
     metrics = YAML(typ="safe").load(pull.project.read("outputs/metrics.yaml"))
     assert f"{metrics['accuracy']:.4}" in outcome.page
-    assert "Not drawn" not in outcome.page
-    # Loss, accuracy and the confusion matrix with both branches; two pictures of the notebook's own, of each branch.
+    assert "Not drawn" not in outcome.page and "Not compared" not in outcome.page
+    # Loss, accuracy and the confusion matrix with both branches; of each branch, two pictures that dvc.yaml lists and two
+    # figures of cells.
     pictures = outcome.pictures()
-    assert len(pictures) == 7
-    # In the tables of parameters, of metrics and of each of the two pictures.
-    assert re.findall("<th>(main|workspace)</th>", outcome.page) == ["main", "workspace"] * 4
+    assert len(pictures) == 3 + 2 * 2 + 2 * 2
+    # In the tables of parameters, of metrics, and of each of the pictures and figures.
+    assert re.findall("<th>(main|topic|workspace)</th>", outcome.page) == ["main", "topic"] * 6
+    assert outcome.page.count("<details>") == 1 and "EPOCHS = 3" in re.sub("<[^>]*>", "", html.unescape(outcome.page))
     for picture in pictures:
         assert picture.startswith(b"\x89PNG") and len(picture) > 10_000
         width, height = (int.from_bytes(picture[at : at + 4], "big") for at in (16, 20))
         assert width > 300 and height > 300
     if host == "github":
+        assert (pull.root / "work tree" / "dvc_plots" / "notebooks" / "penguins.html").exists()
         assert "| params.yaml | train.epochs | 15 " in outcome.summary and f"({ARTIFACT})" in outcome.summary
         _assert_pictures_have_addresses(pull, outcome)
 
@@ -294,7 +300,7 @@ def test_a_stale_lock_is_computed_shown_and_refused(branch):
     assert stale.replace("`uv run dvc repro`", "<code>uv run dvc repro</code>") in outcome.page
     assert cells(outcome.page)[:4] == ["params.yaml", "train.epochs", "15", "3"]
     # What three epochs come to, computed there: it differs from what is committed.
-    assert len(cells(outcome.page)) == 4 + 4 * 5 and len(outcome.pictures()) == 7
+    assert len(cells(outcome.page)) == 4 + 4 * 5 and len(outcome.pictures()) == 11
 
 
 @runs_steps
@@ -310,9 +316,7 @@ def test_without_a_remote_it_compares_what_git_has(branch, host):
     assert note in outcome.page and "Running stage" not in outcome.log
     assert len(cells(outcome.page)) == 4 + 4 * 5
     assert outcome.pictures() == []
-    missing = (
-        "Not drawn: <code>outputs/train_history.csv</code> of workspace and main: not in git, and not in a DVC remote"
-    )
+    missing = "Not drawn: <code>outputs/train_history.csv</code> of topic and main: not in git, and not in a DVC remote"
     assert missing in outcome.page
     if host == "gitlab":
         return  # it has the same lines for what follows

@@ -28,6 +28,7 @@ SECTIONS = [
     "After a stop",
     "Many at once, on this machine or a cluster",
     "Share the results",
+    "Review a branch",
     "Security",
     "Update from the template",
     "What belongs to whom",
@@ -204,6 +205,10 @@ def test_each_command(reader, tmp_path, request):
     except pytest.skip.Exception:
         slurm = None  # test_sweep.py says what is missing
     many_at_once(reader, tmp_path, slurm)
+
+    reader.section = "Review a branch"
+    assert reader.types("--group report").endswith("dvc_plots/report.html\n")
+    assert reader.types("--notebook", STAGE="train").endswith("dvc_plots/notebooks/train.html\n")
 
     reader.section = "Update from the template"
     reader.types("copier update")

@@ -18,7 +18,7 @@ from ruamel.yaml import YAML
 from notebook_pipeline import secret_files
 from notebook_pipeline.add.bring import brought
 from notebook_pipeline.notebook.document import parse
-from notebook_pipeline.report import command as report
+from notebook_pipeline.report import plots as report
 
 KEY = "-----BEGIN OPENSSH PRIVATE KEY-----\nb3BlbnNzaC1rZXktdjEAAAAA\n-----END OPENSSH PRIVATE KEY-----\n"
 PUBLIC = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n"

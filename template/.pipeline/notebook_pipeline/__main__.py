@@ -15,7 +15,7 @@ VERBS = {
     "open": "open a stage's notebook with the values and inputs of a run, to find an error",
     "setup": "turn a new clone or copy into a working checkout",
     "sweep": "run many experiments at once, on this machine or a Dask cluster",
-    "report": "show what a change makes of parameters, metrics and plots",
+    "report": "show what a branch changes: values, results, code, packages, data and outputs",
 }
 MODULES = {"lab": "editor.lab", "open": "editor.opening"}
 """Those of the verbs that share a folder; any other has a folder of its own."""

@@ -49,6 +49,18 @@ def compare_with_saved(saved: bytes, run: bytes, moved: Mapping[str, str]) -> Co
     return result
 
 
+def find_differences(before: bytes, now: bytes) -> Iterator[tuple[int, list, list]]:
+    """Yield each cell that shows something else in an executed notebook than in an earlier one: its number, and both.
+
+    What a cell shows is a list of outputs, each with its kind and its text, or its picture.
+    """
+    then = {name: _shown(outputs, {}) for name, _, outputs in _code_cells(before)}
+    for name, number, outputs in _code_cells(now):
+        old, new = then.get(name, []), _shown(outputs, {})
+        if old != new:
+            yield number, old, new
+
+
 def _code_cells(content: bytes) -> Iterator[tuple[str, int | None, list[dict]]]:
     """Yield id, count and outputs of each code cell."""
     for number, cell in enumerate(json.loads(content.decode("utf-8-sig"))["cells"], 1):
