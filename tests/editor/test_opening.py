@@ -101,3 +101,12 @@ def test_what_cannot_be_opened_is_a_line(stages):
     done = stages.pipeline("open", "evaluate", check=False)
     line = "data/processed/test.csv: an input of stage `evaluate`, which is neither here nor in DVC's cache"
     assert (done.returncode, done.stdout) == (1, f"open: {line}. Fix: uv run dvc repro evaluate\n")
+
+
+def test_an_item_has_to_be_named(bare):
+    bare.write("params.yaml", "items:\n  a: {lr: 1}\n  b: {lr: 2}\n")
+    stage = "foreach: ${items}\n    do:\n      cmd: pipeline run notebooks/fit.ipynb outputs/${key}.ipynb\n"
+    bare.write("dvc.yaml", f"stages:\n  fit:\n    {stage}")
+    done = bare.pipeline("open", "fit", check=False)
+    line = "open: dvc.yaml: stage `fit` has 2 items. Fix: name one of fit@a, fit@b\n"
+    assert (done.returncode, done.stdout) == (1, line)

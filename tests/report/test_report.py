@@ -229,6 +229,23 @@ def test_what_is_neither_in_git_nor_in_a_remote_is_named(reviewed, tmp_path):
     assert "Traceback" not in text
 
 
+def test_a_project_in_a_folder_of_its_repository(staged, tmp_path):
+    project = Workspace(tmp_path / "all of it" / "my penguins", staged.environ)
+    shutil.copytree(staged.path, project.path, symlinks=True)
+    shutil.rmtree(project.path / ".git")
+    project.run("git", "init", "--quiet", "--initial-branch=main", "..")
+    commit(project, "A part of it")
+    project.run("git", "checkout", "--quiet", "-b", "topic")
+    project.replace("params.yaml", "epochs: 15", "epochs: 3")
+    project.write("data/external/new.txt", "n")
+    commit(project, "Less")
+    project.run("uv", "run", "--group", "report", "pipeline", "report", "main")
+    text = project.read("dvc_plots/report.md") + project.read("dvc_plots/plots.md")
+    assert "1 added\n\n| File | main | topic |\n| --- | --- | --- |\n| `data/external/new.txt` |  | 1.00B |\n" in text
+    assert re.findall(r"#### `(outputs/.*)`", text) == ["outputs/train.ipynb", "outputs/evaluate.ipynb"]
+    assert "train.epochs" in text and "Not " not in text
+
+
 def test_a_change_that_is_not_committed(reviewed, tmp_path):
     project = Workspace(tmp_path / "my penguins", reviewed.environ)
     shutil.copytree(reviewed.path, project.path, symlinks=True)

@@ -55,16 +55,13 @@ def _find_users(revisions: Revisions, project: Project) -> dict[str, list[str]]:
 
 def compare_data(revisions: Revisions) -> Iterator[str]:
     """Yield which files among the data that DVC tracks were added, removed and changed, with their sizes, as Markdown."""
-    from dvc.api import DVCFileSystem
-
     tracked = {path.removesuffix(".dvc") for path in git.paths("ls-files", "-z", "--", "*.dvc") or ()}
     listed = git.paths("ls-tree", "-r", "-z", "--name-only", revisions.base) or set()
     tracked |= {path.removesuffix(".dvc") for path in listed if path.endswith(".dvc")}
-    sides = revisions.files, DVCFileSystem()
     rows, counts = [], {"added": 0, "removed": 0, "changed": 0}
     for top in sorted(tracked):
         try:
-            before, now = (_find_files(side, top) for side in sides)
+            before, now = (_find_files(*side, top) for side in revisions.sides)
         except Exception:  # of DVC's and of each store's own kinds
             yield f"Not compared: {quote(top)}: its list of files is not in DVC's cache, and not in a DVC remote"
             continue
@@ -72,8 +69,8 @@ def compare_data(revisions: Revisions) -> Iterator[str]:
             kind = "added" if path not in before else "removed" if path not in now else "changed"
             counts[kind] += 1
             if len(rows) < MOST_FILES:
-                known = zip(sides, (before, now), strict=True)
-                rows.append([quote(path), *(_show_size(side, path) if path in its else "" for side, its in known)])
+                sides = zip(revisions.sides, (before, now), strict=True)
+                rows.append([quote(path), *(_show_size(*side, path) if path in its else "" for side, its in sides)])
     if rows:
         yield ", ".join(f"{count} {kind}" for kind, count in counts.items() if count)
         yield table(["File", escape(revisions.before), escape(revisions.now)], *rows)
@@ -81,21 +78,19 @@ def compare_data(revisions: Revisions) -> Iterator[str]:
         yield f"and {more} more"
 
 
-def _find_files(side, top: str) -> dict[str, str]:
+def _find_files(side, prefix: str, top: str) -> dict[str, str]:
     """Find the files below a path that DVC tracks, each with its hash."""
-    if not side.exists(top):
-        return {}
-    found = side.find(top, detail=True)
-    return {path: (info.get("dvc_info") or info)["md5"] for path, info in found.items() if info.get("dvc_info")}
+    found = side.find(prefix + top, detail=True) if side.exists(prefix + top) else {}
+    return {path.removeprefix(prefix): info["dvc_info"]["md5"] for path, info in found.items() if info.get("dvc_info")}
 
 
-def _show_size(side, path: str) -> str:
+def _show_size(side, prefix: str, path: str) -> str:
     from tqdm import tqdm
 
     try:
-        size = side.info(path).get("size")
+        size = side.info(prefix + path).get("size")
         if size is None:  # a list of files has none
-            with side.open(path, "rb") as file:
+            with side.open(prefix + path, "rb") as file:
                 size = file.seek(0, 2)
     except Exception:  # of DVC's and of each store's own kinds
         return "not here"

@@ -42,16 +42,18 @@ class Revisions:
         _repeat_relative_remote()
 
     @functools.cached_property
-    def files(self):
-        """The files of `base`, also those that DVC keeps, from its cache or its remote."""
+    def sides(self) -> list[tuple]:
+        """The files of `base` and of the checkout, also those that DVC keeps, each with the path to the project in them."""
         from dvc.api import DVCFileSystem
 
-        return DVCFileSystem(rev=self.base)
+        prefix = git.text("rev-parse", "--show-prefix") or ""
+        return [(DVCFileSystem(rev=self.base, subrepos=bool(prefix)), prefix), (DVCFileSystem(), "")]
 
     def read_before(self, path: str) -> bytes | None:
-        """Return a file as it was; None if it did not exist, or is neither in git nor in DVC's cache or remote."""
+        """Return a file of `base`; None if it did not exist, or is neither in git nor in DVC's cache or remote."""
+        side, prefix = self.sides[0]
         try:
-            return self.files.read_bytes(path)
+            return side.read_bytes(prefix + path)
         except Exception:  # of DVC's and of each store's own kinds
             return None
 
