@@ -107,3 +107,15 @@ def test_a_global_that_a_function_counts_up(whole):
     )
     split(project)
     assert shown(project, "show") == ["2\n"]
+
+
+def test_names_that_begin_with_an_underscore(whole):
+    project = whole(
+        {},
+        "md:## Make",
+        "from gettext import gettext as _\n_x = sum([1])\ndef _f(a):\n    return a + _x\nprint(_f(1))",
+        "md:## Use",
+        "print(_f(2), _('text'))",
+    )
+    split(project)
+    assert shown(project, "use") == ["3 text\n"]

@@ -7,6 +7,7 @@ import builtins
 import itertools
 import json
 import os
+import re
 import sys
 import time
 import types
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 
 from notebook_pipeline import handover
 
-_HIDDEN = ("In", "Out", "get_ipython", "exit", "quit", "open")
+_OF_IPYTHON = re.compile(r"_+|_i+|_i?\d+|_[iod]h|__\w+__|In|Out|get_ipython|exit|quit|open")
 
 
 class _Names(dict):
@@ -136,7 +137,7 @@ _arrays = []
 def look(shell, log: str, names: list[str]) -> None:
     """Note what there is now, as one JSON line: the values of some names, what they share, and the state of the process."""
     main = sys.modules["__main__"].__dict__
-    there = [name for name in main if not name.startswith("_") and name not in _HIDDEN]
+    there = [name for name in main if not _OF_IPYTHON.fullmatch(name)]
     found = {"there": there, "values": {}, "shared": [], "state": handover.digest_state(), "written_through": []}
     found["filters"] = [repr(each) for each in warnings.filters]
     for each in _arrays:

@@ -188,8 +188,8 @@ class Planner:
 
     def _refuse_counted(self) -> None:
         """Refuse what depends on the number of cells that ran before: `_`, `_3`, `Out[3]`, `In`."""
+        bound = set()
         for part in self.parts:
-            bound = set()
             for each in part.statements:
                 for name in sorted(each.reads):
                     is_ours = not _OF_IPYTHON.fullmatch(name) or name in bound
