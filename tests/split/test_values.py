@@ -119,3 +119,19 @@ def test_names_that_begin_with_an_underscore(whole):
     )
     split(project)
     assert shown(project, "use") == ["3 text\n"]
+
+
+def test_a_parameter_that_is_changed_in_place(whole):
+    project = whole(
+        {"columns": ["a"], "k": 3},
+        "md:## First",
+        "print(k)",
+        "md:## Add",
+        "columns.append('b')\nprint(k)",
+        "md:## Show",
+        "print(columns, k)",
+    )
+    split(project)
+    assert shown(project, "show") == ["['a', 'b'] 3\n"]
+    listed = {name: stages(project)[name].get("params") for name in ("first", "add", "show")}
+    assert listed == {"first": ["work.k"], "add": ["work"], "show": ["work.k"]}
