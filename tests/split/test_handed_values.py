@@ -107,3 +107,31 @@ def test_a_global_that_a_function_counts_up(whole):
     )
     split(project)
     assert shown(project, "show") == ["2\n"]
+
+
+def test_names_that_begin_with_an_underscore(whole):
+    project = whole(
+        {},
+        "md:## Make",
+        "from gettext import gettext as _\n_x = sum([1])\ndef _f(a):\n    return a + _x\nprint(_f(1))",
+        "md:## Use",
+        "print(_f(2), _('text'))",
+    )
+    split(project)
+    assert shown(project, "use") == ["3 text\n"]
+
+
+def test_a_parameter_that_is_changed_in_place(whole):
+    project = whole(
+        {"columns": ["a"], "k": 3},
+        "md:## First",
+        "print(k)",
+        "md:## Add",
+        "columns.append('b')\nprint(k)",
+        "md:## Show",
+        "print(columns, k)",
+    )
+    split(project)
+    assert shown(project, "show") == ["['a', 'b'] 3\n"]
+    listed = {name: stages(project)[name].get("params") for name in ("first", "add", "show")}
+    assert listed == {"first": ["work.k"], "add": ["work"], "show": ["work.k"]}

@@ -46,6 +46,7 @@ def _split(path: str, at: str, is_dry_run: bool) -> int:
     stage, values = _find_stage(project, notebook)
     if not is_dry_run:
         _refuse_unsaved(path, PIPELINE_FILE, PARAMS_FILE)
+    given = {each: Path(each).read_bytes() for each in (path, PIPELINE_FILE, PARAMS_FILE) if os.path.exists(each)}
     code = statements.read(notebook)
     found = sections.by_request(notebook, at, code) if at else sections.by_headings(notebook, code)
     with observation.copied_project(project, stage) as root:
@@ -68,7 +69,7 @@ def _split(path: str, at: str, is_dry_run: bool) -> int:
         if is_dry_run:
             print("wrote nothing (--dry-run)")
         else:
-            _bring_home(root, notebook, writer)
+            _bring_home(root, notebook, writer, given)
     return 0
 
 
@@ -240,25 +241,29 @@ def _size(size: float) -> str:
     return f"{size:.1f} GB"
 
 
-def _bring_home(root: Path, notebook: Notebook, writer: Writer) -> None:
-    """Copy what was proven from the copy of the project into the project: all of it, or nothing."""
-    project = Project()
+def _bring_home(root: Path, notebook: Notebook, writer: Writer, given: dict[str, bytes]) -> None:
+    """Copy what was proven from the copy of the project into the project: all of it, or nothing.
+
+    Raises:
+        Refused: somebody changed the notebook or the pipeline meanwhile.
+    """
+    if changed := [path for path, content in given.items() if (root / path).read_bytes() != content]:
+        raise Refused(f"{', '.join(changed)}: changed while the notebook was split. Fix: type the same command again")
     stages = [
-        each for each in project.stages() if (each.calls("run") or each.calls("code") or ("",))[0] in writer.notebooks
+        each for each in Project().stages() if {*(each.calls("run") or each.calls("code") or ())} & {*writer.notebooks}
     ]
     made = {path for stage in stages for out in stage.outs for path in observation.expanded(out)}
-    ignored = {path.as_posix() for folder in ("data", "outputs") for path in Path(folder).rglob(".gitignore")}
-    own = [*writer.notebooks, *sorted(ignored | made), "dvc.lock", PIPELINE_FILE]
+    made |= {path.as_posix() for folder in ("data", "outputs") for path in Path(folder).rglob(".gitignore")}
+    own = [path for path in (*writer.notebooks, *sorted(made), "dvc.lock", PIPELINE_FILE) if os.path.exists(path)]
+    tracked = git.paths("-C", os.fspath(root), "ls-files", "-z", "--", "dvc.lock", *given) or {*given}
     with _all_or_nothing(root, [*own, notebook.path]):
         for path in own:
-            if os.path.exists(path) and not (
-                Path(root, path).exists() and Path(root, path).read_bytes() == Path(path).read_bytes()
-            ):
+            if not (root / path).exists() or (root / path).read_bytes() != Path(path).read_bytes():
                 files.copy(path, root / path)
         Path(root, notebook.path).unlink()
     print(
         f"wrote {len(writer.notebooks)} notebooks in the place of {notebook.path}, and {PIPELINE_FILE}. "
-        f"Undo: git checkout . && git clean -f {Path(notebook.path).parent.as_posix()} data/handover"
+        f"Undo: git checkout -- {shell.join(sorted(tracked - {PARAMS_FILE}))} && git clean -f {shell.join(writer.notebooks)}"
     )
 
 

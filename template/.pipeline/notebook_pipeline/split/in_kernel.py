@@ -7,6 +7,7 @@ import builtins
 import itertools
 import json
 import os
+import re
 import sys
 import time
 import types
@@ -15,7 +16,7 @@ from collections.abc import Iterator
 
 from notebook_pipeline import handover
 
-_HIDDEN = ("In", "Out", "get_ipython", "exit", "quit", "open")
+_OF_IPYTHON = re.compile(r"_+|_i+|_i?\d+|_[iod]h|__\w+__|In|Out|get_ipython|exit|quit|open")
 
 
 class _Names(dict):
@@ -56,65 +57,69 @@ def observe(shell, log: str, files: list[str]) -> None:
     Args:
         files: those of which access and modification times tell, whoever opens them; Python's own `open` is seen for all.
     """
-    names = _Names(shell.user_ns)
-    sys.modules["__main__"] = shell.user_module = _Main(names)
-    shell.user_ns = names
-    root, opened, before, began = os.path.join(os.getcwd(), ""), set(), {}, [0.0]
+    observer = _Observer(_Names(shell.user_ns), log, files)
+    sys.modules["__main__"] = shell.user_module = _Main(observer.names)
+    shell.user_ns = observer.names
+    sys.addaudithook(observer.note)
+    builtins.__import__ = observer.load
+    shell.events.register("pre_run_cell", observer.start)
+    shell.events.register("post_run_cell", observer.end)
 
-    def note(event, arguments):
+
+class _Observer:
+    """What is known of the cell that runs.
+
+    Attributes:
+        filters: the filters of warnings that imports have set until now.
+    """
+
+    def __init__(self, names: _Names, log: str, files: list[str]):
+        self.names, self.log, self.files = names, log, files
+        self.root, self.opened, self.filters, self.began = (
+            os.path.join(os.getcwd(), ""),
+            set(),
+            set(),
+            time.perf_counter(),
+        )
+        self.before = {path: (os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns) for path in _files(files)}
+        self.real_import = builtins.__import__
+
+    def note(self, event: str, arguments: tuple) -> None:
+        """Note what Python opens (an audit hook)."""
         if event == "open" and isinstance(arguments[0], str | bytes):
-            path, mode, flags = os.path.abspath(os.fsdecode(arguments[0])), arguments[1] or "", arguments[2] or 0
-            if path.startswith(root):
-                is_write = bool({*mode} & {*"wax+"}) if mode else bool(flags & (os.O_WRONLY | os.O_RDWR))
-                opened.add(("w" if is_write else "r", path.removeprefix(root)))
+            path, mode, flags = os.path.abspath(os.fsdecode(arguments[0])), arguments[1], arguments[2] or 0
+            is_write = bool({*mode} & {*"wax+"}) if mode else bool(flags & (os.O_WRONLY | os.O_RDWR))
+            if path.startswith(self.root):
+                self.opened.add(("w" if is_write else "r", path.removeprefix(self.root)))
 
-    def look() -> None:
-        for path in _files(files):
-            stat = os.stat(path)
-            atime, mtime = before.get(path, (stat.st_atime_ns, 0))
-            if stat.st_mtime_ns != mtime:
-                opened.add(("w", path))
-            elif stat.st_atime_ns != atime:
-                opened.add(("r", path))
-            else:
-                continue
-            # Linux notes a read only if the last one is not newer than the last change.
-            os.utime(path, ns=(stat.st_mtime_ns - 2 * 10**9 - len(before), stat.st_mtime_ns))
-            before[path] = os.stat(path).st_atime_ns, stat.st_mtime_ns
-
-    def start(_) -> None:
-        opened.clear(), names.read.clear(), names.bound.clear()
-        began[0] = time.perf_counter()
-
-    def end(_) -> None:
-        seconds = time.perf_counter() - began[0]
-        look()
-        line = {
-            "seconds": seconds,
-            "read": sorted(names.read),
-            "files": sorted(opened),
-            "state": handover.digest_state(),
-            "filters": sorted(libraries),
-        }
-        with open(log, "a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-
-    for path in _files(files):
-        before[path] = os.stat(path).st_atime_ns, os.stat(path).st_mtime_ns
-    look()
-    sys.addaudithook(note)
-    load, libraries = builtins.__import__, set()
-
-    def note_filters(*arguments, **options):
+    def load(self, *arguments, **options):
+        """Import a module, and note which filters of warnings that sets."""
         there = [*warnings.filters]
         try:
-            return load(*arguments, **options)
+            return self.real_import(*arguments, **options)
         finally:
-            libraries.update(repr(each) for each in warnings.filters if each not in there)
+            self.filters.update(repr(each) for each in warnings.filters if each not in there)
 
-    builtins.__import__ = note_filters
-    shell.events.register("pre_run_cell", start)
-    shell.events.register("post_run_cell", end)
+    def start(self, _) -> None:
+        self.opened.clear(), self.names.read.clear(), self.names.bound.clear()
+        self.began = time.perf_counter()
+
+    def end(self, _) -> None:
+        line = {"seconds": time.perf_counter() - self.began, "read": sorted(self.names.read)}
+        self.look_at_files()
+        line |= {"files": sorted(self.opened), "state": handover.digest_state(), "filters": sorted(self.filters)}
+        with open(self.log, "a", encoding="utf-8") as file:
+            file.write(json.dumps(line) + "\n")
+
+    def look_at_files(self) -> None:
+        for path in _files(self.files):
+            stat = os.stat(path)
+            atime, mtime = self.before.get(path, (stat.st_atime_ns, 0))
+            if (stat.st_atime_ns, stat.st_mtime_ns) != (atime, mtime):
+                self.opened.add(("w" if stat.st_mtime_ns != mtime else "r", path))
+                # Linux notes a read only if the last one is not newer than the last change.
+                os.utime(path, ns=(stat.st_mtime_ns - 2 * 10**9 - len(self.before), stat.st_mtime_ns))
+                self.before[path] = os.stat(path).st_atime_ns, stat.st_mtime_ns
 
 
 def _files(paths: list[str]) -> Iterator[str]:
@@ -132,7 +137,7 @@ _arrays = []
 def look(shell, log: str, names: list[str]) -> None:
     """Note what there is now, as one JSON line: the values of some names, what they share, and the state of the process."""
     main = sys.modules["__main__"].__dict__
-    there = [name for name in main if not name.startswith("_") and name not in _HIDDEN]
+    there = [name for name in main if not _OF_IPYTHON.fullmatch(name)]
     found = {"there": there, "values": {}, "shared": [], "state": handover.digest_state(), "written_through": []}
     found["filters"] = [repr(each) for each in warnings.filters]
     for each in _arrays:

@@ -52,7 +52,9 @@ def copied_project(project: Project, stage: Stage) -> Iterator[Path]:
     cache = _dvc("cache", "dir").strip()
     with tempfile.TemporaryDirectory(prefix="split-", dir=".dvc/tmp", ignore_cleanup_errors=True) as folder:
         paths = git.paths("ls-files", "--cached", "--others", "--exclude-standard", "-z") or set()
-        for path in filter(os.path.lexists, {*paths, *stage.deps, "dvc.lock"}):
+        # A run may read inputs that its stage does not list.
+        inputs = {path.removesuffix(".dvc") for path in paths if path.endswith(".dvc")}
+        for path in filter(os.path.lexists, {*paths, *inputs, *stage.deps, "dvc.lock"}):
             target = Path(folder, path)
             target.parent.mkdir(parents=True, exist_ok=True)
             if os.path.isdir(path):

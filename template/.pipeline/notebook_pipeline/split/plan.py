@@ -76,7 +76,7 @@ class Planner:
     def __init__(self, notebook: Notebook, statements: list[Statement], sections: list[Section], seen: Seen):
         self.notebook, self.statements, self.seen = notebook, statements, seen
         self.later = later_reads(statements)
-        self.by_function = {name: each.later_binds for each in statements for name in each.binds}
+        self.by_function = {name: each.later_binds for each in statements if each.later_binds for name in each.binds}
         self.parts = []
         for number, section in enumerate(sections):
             cells = {cell.number for cell in section.cells}
@@ -137,7 +137,10 @@ class Planner:
                     if name in there and again[name]["digest"] != self._note(part.number, name).get("digest")
                 }  # fmt: skip
                 for cut in range(part.number):
-                    values[cut] |= {name for name in differ if name in live[cut] or cut == part.number - 1}
+                    changed = {
+                        name for name in differ if self._note(cut + 1, name).get("digest") != again[name]["digest"]
+                    }
+                    values[cut] |= changed & live[cut] if cut < part.number - 1 else changed
                 if differ:
                     self._find_repeated(part, values[part.number - 1])
         self._refuse_views(values)
@@ -188,8 +191,8 @@ class Planner:
 
     def _refuse_counted(self) -> None:
         """Refuse what depends on the number of cells that ran before: `_`, `_3`, `Out[3]`, `In`."""
+        bound = set()
         for part in self.parts:
-            bound = set()
             for each in part.statements:
                 for name in sorted(each.reads):
                     is_ours = not _OF_IPYTHON.fullmatch(name) or name in bound

@@ -84,6 +84,9 @@ class Writer:
         text = self._with_code(files.read(PIPELINE_FILE))
         files.edit(PIPELINE_FILE, _replaced(text, str(self.stage.keys[1]), blocks))
         Path(self.notebook.path).unlink()
+        ignored = Path("data/.gitignore")
+        if ignored.exists() and "/handover" not in files.read(ignored).splitlines():
+            files.edit(ignored, files.read(ignored).rstrip("\n") + "\n/handover\n")
 
     def code_names(self) -> list[str]:
         """Return what DVC calls the stages that write the code of the new notebooks."""
