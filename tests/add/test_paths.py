@@ -78,6 +78,16 @@ PATHS = {
     'a value of a mapping': ("files = {'train': 'raw/a.csv', 'test': 'raw/b.csv', 'a.csv': 1}\nfor each in ('train', 'test'): read(files[each])", "files = {'train': 'data/external/raw/a.csv', 'test': 'data/external/raw/b.csv', 'a.csv': 1}\nfor each in ('train', 'test'): read(files[each])", {'raw/a.csv': 'raw/a.csv', 'raw/b.csv': 'raw/b.csv'}, set()),
     'a bare word': ("corpus = 'img'\nlen(os.listdir(corpus))\nprint('img')", "corpus = 'data/external/img'\nlen(os.listdir(corpus))\nprint('img')", {'img/1.png': 'img/1.png', 'img/2.png': 'img/2.png'}, set()),
     'a folder above that is computed': ("HERE = Path.cwd().parent\nread(HERE / 'work' / 'raw' / 'b.csv')", 'HERE = Path.cwd().parent\nread(Path("data/external/raw/b.csv"))', {'raw/b.csv': 'raw/b.csv'}, set()),
+    "the address of a database": (
+        "def engine(address): return sqlite3.connect(address.removeprefix('sqlite:///'))\nengine('sqlite:///../up/new.db').execute('create table t (x)')",
+        "def engine(address): return sqlite3.connect(address.removeprefix('sqlite:///'))\nengine('sqlite:///outputs/new.db').execute('create table t (x)')",
+        {}, {"outputs/new.db"},
+    ),
+    "a root that is searched": (
+        "ROOT = Path.cwd()\nwhile not (ROOT / '.git').exists(): ROOT = ROOT.parent\nread(ROOT / 'raw' / 'b.csv')",
+        "ROOT = Path.cwd()\nwhile not (ROOT / '.git').exists(): ROOT = ROOT.parent\nread(ROOT / 'data/external/raw' / 'b.csv')",
+        {"raw/b.csv": "raw/b.csv"}, set(),
+    ),
 }  # fmt: skip
 
 
@@ -175,6 +185,29 @@ def test_paths_from_the_root_of_its_repository(tmp_path, monkeypatch):
     assert found.notebook.cells[0].source == source.replace("chdir('..')", "chdir('.')")
     assert sorted(found.copies.values()) == ["data/external/a.csv", "data/external/images/1.png"]
     assert found.outputs == {"data/processed/1.png"}
+
+
+def test_a_root_that_code_finds(tmp_path, monkeypatch):
+    """A module by its own place, the notebook by a search upwards."""
+    lay(tmp_path, "work/notebooks/x.ipynb work/data/raw/a.csv work/.git/x project/x")
+    module = tmp_path / "work/src/load.py"
+    module.parent.mkdir()
+    module.write_text("import os\nROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))\nDATA = os.path.join(ROOT, 'data', 'raw')\n\n\n"
+                      "def load(name):\n    return open(os.path.join(DATA, name)).read()\n")  # fmt: skip
+    monkeypatch.chdir(tmp_path / "project")
+    search = "HERE = Path.cwd()\nwhile not (HERE / '.git').exists(): HERE = HERE.parent\n"
+    source = f"import sys\nsys.path.append('..')\nfrom src.load import load\nload('a.csv')\n{search}read(HERE / 'data/raw' / 'a.csv')"
+    found, run = plan(parse(untagged(source), "x.ipynb"), tmp_path / "work/notebooks", tmp_path / "project")
+    assert (run.stopped, found.notes, found.copies) == (
+        "",
+        [],
+        {tmp_path / "work/data/raw/a.csv": "data/external/raw/a.csv"},
+    )
+    assert found.texts[module].split("\n")[1:3] == [
+        'ROOT = __import__("os").getcwd()',
+        "DATA = os.path.join(ROOT, 'data/external', 'raw')",
+    ]
+    assert found.notebook.cells[0].source == source.replace("'data/raw'", "'data/external/raw'")
 
 
 @pytest.mark.parametrize(

@@ -142,16 +142,20 @@ class Recorder:
             self.local.busy = True
             self.look_after_child()
             self.local.busy = False
-        for name, value in [*namespace.items()]:
-            if name[:1] != "_" and isinstance(value, str | os.PathLike):
-                with contextlib.suppress(Exception):  # a class of the person's own
-                    text = os.fspath(value)
-                    if isinstance(text, str) and 0 < len(text) < _LONGEST_NAME_VALUE and "\n" not in text:
-                        self.write({"do": NAME, "name": name, "is_text": isinstance(value, str), "said": text})
+        self.note_names(namespace)
         for name, module in [*sys.modules.items()]:
             file = getattr(module, "__file__", None)
             if isinstance(file, str) and os.path.abspath(file).startswith(self.scratch):
                 self.write({"do": MODULE, "name": name, "path": to_disk(self.scratch, os.path.abspath(file))})
+                self.note_names(vars(module))
+
+    def note_names(self, namespace: dict) -> None:
+        for name, value in [*namespace.items()]:
+            if name[:2] != "__" and isinstance(value, str | os.PathLike):
+                with contextlib.suppress(Exception):  # a class of the person's own
+                    text = os.fspath(value)
+                    if isinstance(text, str) and 0 < len(text) < _LONGEST_NAME_VALUE and "\n" not in text:
+                        self.write({"do": NAME, "name": name, "is_text": isinstance(value, str), "said": text})
 
     def bringing(self, function):
         """Return a function of `os` that asks about a path, which raises no event, and brings the path first."""
@@ -293,7 +297,8 @@ class Recorder:
                 self.write({"do": MUCH, "path": source, "size": size})
                 raise TooMuch(f"{source} is large")
         with contextlib.suppress(OSError):
-            self.size += copy_in(self.scratch, source)
+            # What does not exist may be made: its folder is there.
+            self.size += copy_in(self.scratch, source if os.path.lexists(source) else os.path.dirname(source))
 
     def record(self, what: str, path) -> None:
         """Note the use of a path: as the code says it, its place on the disk, and the calls that led there."""

@@ -19,6 +19,9 @@ from notebook_pipeline.notebook.document import Notebook, replaced, stands_in_so
 # Files that tell code where others are; larger ones are data.
 _CONFIGURATION = (".yaml", ".yml", ".json", ".toml", ".ini", ".cfg")
 _CONFIGURATION_SIZE = 100_000
+_WORKING_DIRECTORY = re.compile(
+    r"(os\.getcwd|(pathlib\.)?Path\.cwd)\(\)|(pathlib\.)?Path\((['\"]\.['\"])?\)\.(resolve|absolute)\(\)"
+)
 
 
 @dataclass(frozen=True)
@@ -120,14 +123,16 @@ class Rewriter:
                 return [(literal, "." + "/" * literal.text.endswith("/"))]
         for name in names:
             is_text, said = self.found.names.get(name, (False, ""))
-            if (
-                said
-                and Path(os.path.normpath(self.places.origin / said)) == base
-                and len(bound := self.code.flow.bindings(name)) == 1
-            ):
+            bound = self.code.flow.bindings(name)
+            if not said or not bound or Path(os.path.normpath(self.places.origin / said)) != base:
+                continue
+            if len(bound) == 1:
                 source, node = bound[0]
-                self.edits.append(_Edit(source, node, "os.getcwd()" if is_text else "Path.cwd()"))
+                start = ("os.", "") if isinstance(source, int) else ('__import__("os").', '__import__("pathlib").')
+                self.edits.append(_Edit(source, node, f"{start[0]}getcwd()" if is_text else f"{start[1]}Path.cwd()"))
                 return []
+            if any(_WORKING_DIRECTORY.fullmatch(ast.unparse(node)) for _, node in bound):
+                return []  # a search that begins there, as `ROOT = ROOT.parent` below: in the project it ends there
         return None
 
     def _edit(self, literal: Literal, new: str) -> None:

@@ -4,9 +4,13 @@ import os
 import posixpath
 import re
 
+# The address of a file: `sqlite:///data/a.db`
+_SCHEME = re.compile(r"[a-z][\w+.-]*:///")
+
 
 def parts(path: str) -> list[str]:
-    """Return the parts of a path without `.`: `./a/../b` is `b`, the working directory has none."""
+    """Return the parts of a path without `.`: `./a/../b` is `b`, the working directory has none. Of an address, those of its path."""
+    path = _SCHEME.sub("", path, count=1)
     normal = posixpath.normpath(os.path.expanduser(path) if path.startswith("~") else path.replace(os.sep, "/"))
     return [] if normal == "." else normal.split("/")
 
@@ -24,6 +28,9 @@ def head_of(text: str, path: list[str]) -> str | None:
     """
     if text and parts(text) == path:
         return text
+    if scheme := _SCHEME.match(text):
+        head = head_of(text[scheme.end() :], path)
+        return head and scheme[0] + head
     plain = re.split(r"[*?\[{%]", text, maxsplit=1)[0]
     if plain == text and text and parts(text) == path[: len(parts(text))]:
         return text
@@ -45,6 +52,9 @@ def with_head(text: str, head: str, path: list[str], place: list[str]) -> str | 
         path: the parts of the whole path.
         place: those of where it is to lead.
     """
+    if scheme := _SCHEME.match(head):
+        new = with_head(text[scheme.end() :], head[scheme.end() :], path, place)
+        return new and scheme[0] + new
     rest = path[len(parts(head) if head else []) :]
     if rest and place[-len(rest) :] != rest:
         return None
