@@ -47,7 +47,7 @@ for number, source in notebook:
     events["pre_run_cell"](types.SimpleNamespace(raw_cell=source))
     try:
         python = "\\n".join("os.system(%r)" % line[1:] if line[:1] == "!" else line for line in source.split("\\n"))
-        exec(compile(python, f"/nowhere/{number}", "exec"), shell.user_ns)
+        exec(compile(python, f"/nowhere/{hash(python)}", "exec"), shell.user_ns)
     except BaseException as error:
         print(f"stopped {number} {type(error).__name__}: {error}")
         break

@@ -44,6 +44,13 @@ def test_what_is_read_written_and_by_which_call(work):
     assert (written.said, [(site.source, site.line, site.column) for site in written.sites]) == ("new.txt", [(2, 4, 0)])
 
 
+def test_equal_cells_are_two(work):
+    """IPython gives them one name."""
+    cell = "open('a.csv').read()"
+    found = seen(work, cell, "x = 1", cell)
+    assert [(use.cell, use.sites[0].source) for use in found.uses if use.what == "read"] == [(1, 1), (3, 3)]
+
+
 # A cell, the files that it reads, and those that it writes.
 USES = {
     "a file that is removed stays removed": ("os.remove('a.csv')\nassert not os.path.exists('a.csv')", set(), set()),

@@ -397,9 +397,24 @@ class _Job:
 
     def _moved(self, plan: Plan) -> Mapping[str, str]:
         """The paths that changed, each with the one that the notebook said: what a cell prints of them is equal."""
-        said = {use.path: Path(use.said).as_posix() for use in self.found.uses}
-        pairs = {place: said.get(path, path.name) for path, place in {**plan.copies, **plan.results}.items()}
-        return {place: old for place, old in pairs.items() if place != old} | {str(self.root): str(self.origin)}
+        said = {}
+        for use in self.found.uses:
+            if use.what != "ask" and not Path(use.said).is_absolute():
+                said.setdefault(use.path, Path(use.said).as_posix())
+        pairs = {**plan.copies, **plan.results}
+        full = {}
+        for path, place in pairs.items():
+            # `/repo/data/a/b.csv` is `data/external/a/b.csv`: what a cell prints of `data/external` is `/repo/data`.
+            old, new = path, self.root / place
+            full[str(new)] = str(old)
+            while old.name == new.name and new != self.root:
+                old, new = old.parent, new.parent
+            full[str(new)] = str(old)
+        short = {place: said.get(path, path.name) for path, place in pairs.items()}
+        ordered = (
+            dict(sorted(full.items(), key=lambda each: -len(each[0]))) | short | {str(self.root): str(self.origin)}
+        )
+        return {place: old for place, old in ordered.items() if place != old}
 
 
 def _find_modules(notebook: Notebook, origin: Path, found: Observation) -> dict[Path, str]:

@@ -168,7 +168,7 @@ class Recorder:
                     self.bring(path)
                     # Not what a library asks for itself.
                     callers = (name.rpartition(": ")[0] for name in _callers())
-                    if self.cell_of_file.get(next((name for name in callers if not _PATH_MODULES.search(name)), "")):
+                    if next((name for name in callers if not _PATH_MODULES.search(name)), "") in self.cell_of_file:
                         self.record(ASK, path)
                 finally:
                     self.local.busy = False
@@ -180,9 +180,9 @@ class Recorder:
         """See each event of Python's (https://docs.python.org/3/library/audit_events.html) before it happens."""
         if event == "exec":
             name = getattr(arguments[0], "co_filename", "")
-            # The code of a cell has the name of a file that does not exist.
-            if self.cell and name not in self.cell_of_file and not name.startswith("<"):
-                self.cell_of_file[name] = 0 if os.path.exists(name) else self.cell
+            # The code of a cell has the name of a file that does not exist; equal cells have one name.
+            if self.cell and not name.startswith("<") and not os.path.exists(name):
+                self.cell_of_file[name] = self.cell
             return
         handler = self.handlers.get(event)
         if handler is None or getattr(self.local, "busy", False):

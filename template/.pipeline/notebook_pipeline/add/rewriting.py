@@ -114,26 +114,35 @@ class Rewriter:
 
     def _head_at(self, base: Path, literals: list[Literal], names: set[str]) -> list[tuple[Literal, str]] | None:
         """Let what stands for a folder above the notebook stand for the project's root."""
-        for literal in literals:
-            if (
-                parts(literal.text)
-                and is_upwards(parts(literal.text))
-                and Path(os.path.normpath(self.places.origin / literal.text)) == base
-            ):
-                return [(literal, "." + "/" * literal.text.endswith("/"))]
+        is_known = False
         for name in names:
             is_text, said = self.found.names.get(name, (False, ""))
-            bound = self.code.flow.bindings(name)
-            if not said or not bound or Path(os.path.normpath(self.places.origin / said)) != base:
+            if not said or Path(os.path.normpath(self.places.origin / said)) != base:
                 continue
-            if len(bound) == 1:
-                source, node = bound[0]
-                start = ("os.", "") if isinstance(source, int) else ('__import__("os").', '__import__("pathlib").')
-                self.edits.append(_Edit(source, node, f"{start[0]}getcwd()" if is_text else f"{start[1]}Path.cwd()"))
-                return []
-            if any(_WORKING_DIRECTORY.fullmatch(ast.unparse(node)) for _, node in bound):
-                return []  # a search that begins there, as `ROOT = ROOT.parent` below: in the project it ends there
-        return None
+            by_source: dict[int | str, list[ast.expr]] = {}
+            for source, node in self.code.flow.bindings(name):
+                by_source.setdefault(source, []).append(node)
+            for source, nodes in by_source.items():
+                is_search = any(_WORKING_DIRECTORY.fullmatch(ast.unparse(node)) for node in nodes)
+                if len(nodes) == 1 and not is_search and not self._is_upwards(nodes[0], base):
+                    start = ("os.", "") if isinstance(source, int) else ('__import__("os").', '__import__("pathlib").')
+                    new = f"{start[0]}getcwd()" if is_text else f"{start[1]}Path.cwd()"
+                    self.edits.append(_Edit(source, nodes[0], new))
+                    is_known = True
+                # A search begins in the working directory, and goes on as `ROOT = ROOT.parent`: in the project it ends there.
+                is_known = is_known or is_search
+        for literal in literals:
+            if self._is_upwards(literal.node, base):
+                return [(literal, "." + "/" * literal.text.endswith("/"))]
+        return [] if is_known else None
+
+    def _is_upwards(self, node: ast.expr, base: Path) -> bool:
+        """Whether an expression begins with a text such as `..`, which leads from the notebook's folder to this one."""
+        first = _first(node.func.value if isinstance(node, ast.Call) and isinstance(node.func, ast.Attribute) else node)
+        text = first.value if isinstance(first, ast.Constant) and isinstance(first.value, str) else ""
+        return (
+            bool(parts(text)) and is_upwards(parts(text)) and Path(os.path.normpath(self.places.origin / text)) == base
+        )
 
     def _edit(self, literal: Literal, new: str) -> None:
         source = self.code.source_of(literal.source)
