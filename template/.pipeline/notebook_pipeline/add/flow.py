@@ -82,16 +82,22 @@ class Flow:
                 names |= {key for key in keys if key.isidentifier()}
                 later += [(where, part) for part in inner]
                 for key in keys:
-                    later += sorted(self._values.get(key, []), key=lambda value: self._distance(value, each, when))  # noqa: B023
+                    later += sorted(
+                        self._values.get(key, []),
+                        key=lambda value: self._distance(value, where, each, when),  # noqa: B023
+                    )
             waiting = later
         return found, names
 
-    def _distance(self, value: tuple[int | str, ast.expr], user: ast.expr, when: tuple[int, int]) -> tuple:
-        """How far a value is from its user: another function's is further, and what comes later is."""
+    def _distance(
+        self, value: tuple[int | str, ast.expr], where: int | str, user: ast.expr, when: tuple[int, int]
+    ) -> tuple:
+        """How far a value is from its user: one of a module, or of another function, is further, and what comes later is."""
         source, node = value
         place = (source, node.lineno) if isinstance(source, int) else (0, 0)
+        is_of_module = source != where and not (isinstance(source, int) and isinstance(where, int))
         is_other = self._owners.get(node, "") != self._owners.get(user, "")
-        return is_other, place > when, -place[0], -place[1]
+        return is_of_module, is_other, place > when, -place[0], -place[1]
 
     def bindings(self, name: str) -> list[tuple[int | str, ast.expr]]:
         """Return the expressions whose value a name may have."""
