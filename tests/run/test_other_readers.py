@@ -8,7 +8,7 @@ import time
 from pathlib import Path
 
 import pytest
-from conftest import notebook
+from conftest import Workspace, notebook
 from ruamel.yaml import YAML
 from samples import RUN
 from trace_samples import READ, READ_UNDECLARED, STAGE, WRITE, traced  # noqa: F401
@@ -18,9 +18,9 @@ from notebook_pipeline.run.trace import Trace
 CAT = "import subprocess\nsubprocess.run(['cat', 'data/{}'], stdout=subprocess.DEVNULL)\nNone"
 # Until git and DVC have each been called from start to end.
 BUSY = """
-import pathlib, time
+import os, time
 def rounds():
-    return [len(pathlib.Path(".git", name).read_bytes()) for name in ("git", "dvc")]
+    return [os.path.getsize(os.environ["ROUNDS_OF_" + name]) for name in ("GIT", "DVC")]
 start = rounds()
 while any(now < before + 2 for now, before in zip(rounds(), start)): time.sleep(0.01)
 """
@@ -61,6 +61,8 @@ def test_a_run_and_an_add_beside_an_editor(project):
     project.run("git", "add", "--force", "data/own.csv", "data/other.csv")
     project.run("git", "commit", "--quiet", "--no-verify", "--message", "data")
     project.write("quick.ipynb", notebook("WORD = 'own.csv'", CAT.format("' + WORD + '"), BUSY))
+    rounds = {f"ROUNDS_OF_{name.upper()}": str(project.path / ".git" / name) for name in ("git", "dvc")}
+    project = Workspace(project.path, project.environ | rounds)
     with editor(project):
         added = project.pipeline("add", "quick.ipynb", "--name", "quick").stdout
         project.replace("params.yaml", "epochs: 15", "epochs: 16")  # git reads what differs each time

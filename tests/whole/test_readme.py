@@ -141,7 +141,7 @@ def test_each_command(reader, tmp_path, request):
     two = notebook("N: int = 3", *parts("md:## First", "x = N + 1\nprint(x)", "md:## Second", "print(x)"))
     project.pipeline("add", str(project.write("../two.ipynb", two)))
     commit(project)
-    assert "in 2 stages: 2 of 2 cells" in reader.types("pipeline split", NOTEBOOK="notebooks/two.ipynb")
+    assert "in 2 stages: 3 of 3 cells are the same" in reader.types("pipeline split", NOTEBOOK="notebooks/two.ipynb")
     assert "second" in reader.types("dvc dag")
     commit(project)
 

@@ -199,9 +199,8 @@ def _report(notebook: Notebook, parts: list[Part], writer: Writer, seen: Seen, p
         print(line)
     cells, chance = len(proof.same) + len(proof.chance), ", ".join(map(str, proof.chance))
     count = len(proof.files) + len(proof.chance_files)
-    print(
-        f"ran whole twice, and in {len(parts)} stages: {len(proof.same)} of {cells} cells and {len(proof.files)} of {count} files are the same"
-    )
+    files = f" and {len(proof.files)} of {count} files" * bool(count)
+    print(f"ran whole twice, and in {len(parts)} stages: {len(proof.same)} of {cells} cells{files} are the same")
     if proof.chance:
         print(f"not provable, as they differ between two runs of the whole: cells {chance}")
     if proof.chance_files:
