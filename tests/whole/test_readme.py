@@ -216,7 +216,7 @@ def test_each_command(reader, tmp_path, request):
     assert "longer" in reader.types("exp list")
 
     reader.section = "Merge a branch"
-    for branch, old, new in (("others", "epochs: 10", "epochs: 3"), ("main", "batch_size: 16", "batch_size: 32")):
+    for branch, old, new in (("others", "learning_rate: 0.002", "learning_rate: 0.003"), ("main", "batch_size: 16", "batch_size: 32")):
         project.run("git", "checkout", "--quiet", "-B", branch, "main")
         project.replace("params.yaml", old, new)
         project.run("dvc", "repro")
