@@ -216,7 +216,10 @@ def test_each_command(reader, tmp_path, request):
     assert "longer" in reader.types("exp list")
 
     reader.section = "Merge a branch"
-    for branch, old, new in (("others", "learning_rate: 0.002", "learning_rate: 0.003"), ("main", "batch_size: 16", "batch_size: 32")):
+    for branch, old, new in (
+        ("others", "learning_rate: 0.002", "learning_rate: 0.003"),
+        ("main", "batch_size: 16", "batch_size: 32"),
+    ):
         project.run("git", "checkout", "--quiet", "-B", branch, "main")
         project.replace("params.yaml", old, new)
         project.run("dvc", "repro")
@@ -441,11 +444,11 @@ def when_something_is_wrong(reader: Reader) -> None:
     seen("what dvc.yaml does not declare", project.run("dvc", "repro").stdout)
     project.run("git", "add", "notebooks/more.ipynb")
     reader.types("pipeline add", NOTEBOOK="notebooks/more.ipynb")
-    assert "does not declare" not in project.run("dvc", "repro", "--force", "plus").stdout
+    assert "does not declare" not in project.run("dvc", "repro", "--force", "more").stdout
 
     words.remove("changed while")  # test_trace.py has a real one
     words.remove("a hook changed what dvc.lock recorded")  # test_check.py has a real one
-    reader.types("dvc commit", STAGE="plus")
+    reader.types("dvc commit", STAGE="more")
 
     project.replace("notebooks/more.ipynb", "N: int = 3", "N: int =  3")
     project.run("git", "add", "--all")
@@ -505,6 +508,7 @@ def when_something_is_wrong(reader: Reader) -> None:
     moved(umlaut, reader.command("pipeline setup"), seen)
     words.remove("start it through uv")  # test_run.py has a real one
     words.remove("made it")  # test_setup.py has a real one
+    words.remove("was changed here, and later stages load it")  # test_handover.py has a real one
     for word, typed in (
         ("uv.lock", ["git checkout HEAD uv.lock", "^uv lock$", "git add pyproject.toml", "^git commit$"]),
         ("pyproject.toml", ["git add NOTEBOOK", "git checkout --merge", "dvc pull"]),
