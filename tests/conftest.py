@@ -18,6 +18,9 @@ import pytest
 from hypothesis import settings
 from ruamel.yaml import YAML
 
+# What these make once is made once for all files: a fixture that two files import is another one in each.
+pytest_plugins = ["add_samples", "sweep_samples", "update_samples"]
+
 TEMPLATE = Path(__file__).parents[1]
 # Of our own variables. With PYTEST_CURRENT_TEST, kernels do not catch what subprocesses print; without compiled modules each
 # `dvc` would take a second longer.

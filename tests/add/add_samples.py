@@ -143,6 +143,28 @@ class Kind:
     change: str = ""
     """Python that changes an input."""
 
+    def write(self, folder: Path, name: str) -> None:
+        """Puts the notebook into the folder of `samples`."""
+        (folder / f"{name}.ipynb").write_text(self.text.replace("ABSOLUTE", (folder.parent / "shared").as_posix()))
+
+    def assert_is_stage(self, project: Workspace, name: str, said: str) -> None:
+        made = stage(project, name)
+        assert made["deps"] == sorted([*self.deps, f"outputs/code/{name}.py"]), said
+        assert made["outs"] == sorted([*self.outs, f"outputs/{name}.ipynb"]), said
+        assert made.get("metrics", []) == [{path: {"cache": False}} for path in self.metrics], said
+        assert made.get("plots", []) == self.plots, said
+        assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n", said
+
+    def assert_reruns(self, project: Workspace, name: str) -> None:
+        """It runs if a parameter or an input changes, and only then."""
+        assert "Running stage" not in project.run("dvc", "repro").stdout
+        if self.parameter[0]:
+            project.replace("params.yaml", *self.parameter)
+            assert f"Running stage '{name}'" in project.run("dvc", "repro").stdout
+        if self.change:
+            project.run("python", "-c", self.change)
+            assert f"Running stage '{name}'" in project.run("dvc", "repro").stdout
+
 
 def large() -> str:
     document = json.loads(notebook("N = 1", "print(N)"))
@@ -163,8 +185,8 @@ KINDS = {
     ),
     "scattered": Kind(
         untagged("import pandas as pd", "PATH = 'table.csv'\ndata = pd.read_csv(PATH)", "steps = 3\nfor step in range(steps):\n    pass",
-                 "# what is lost\nrate = 0.5\npd.DataFrame({'step': range(steps), 'loss': rate}).to_csv('loss.csv', index=False)"),
-        deps=[TABLE], plots=["loss.csv"], parameter=("rate: 0.5", "rate: 0.25"), change=NEW_TABLE,
+                 "# what is lost\nrate = 0.125\npd.DataFrame({'step': range(steps), 'loss': rate}).to_csv('loss.csv', index=False)"),
+        deps=[TABLE], plots=["loss.csv"], parameter=("rate: 0.125", "rate: 0.25"), change=NEW_TABLE,
     ),
     "shell": Kind(
         untagged("%matplotlib inline\nimport matplotlib.pyplot as plt", "!cat text/one.txt\nfiles = !ls text",

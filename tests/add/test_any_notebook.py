@@ -2,7 +2,7 @@
 
 import ast
 
-from add_samples import churn, own_environ, project, untagged  # noqa: F401
+from add_samples import project, untagged  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 

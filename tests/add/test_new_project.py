@@ -1,7 +1,7 @@
 """`copier copy` around a notebook of one's own."""
 
 import pytest
-from add_samples import KINDS, churn, contents, large, own_environ, project, samples, stage, started, untagged  # noqa: F401
+from add_samples import KINDS, contents, large, project, stage, started, untagged  # noqa: F401
 from conftest import notebook
 
 
@@ -34,33 +34,20 @@ def test_inputs_and_parameters_rerun_it(project):
     assert '"rows": 1' in project.read("metrics.json") and '"loss": 0.5' in project.read("metrics.json")
 
 
-@pytest.mark.parametrize("name", KINDS)
+# The other kinds become stages in test_stage.py: `copier copy` calls `pipeline add`.
+@pytest.mark.parametrize("name", ["far", "modules", "nothing", "large"])
 def test_a_project_around_each_kind(template, samples, churn, tmp_path, name):
     kind = KINDS[name]
-    shared = (samples.parent / "shared").as_posix()
-    (samples / f"{name}.ipynb").write_text(kind.text.replace("ABSOLUTE", shared))
+    kind.write(samples, name)
     before = contents(samples)
     environ = churn.environ | {"PIPELINE_STRICT": "1"}  # what it reads and writes is declared
     project, done = started(template, environ, samples / f"{name}.ipynb", tmp_path / "project")
     assert contents(samples) == before
-    made = stage(project, name)
-    assert made["deps"] == sorted([*kind.deps, f"outputs/code/{name}.py"]), done.stdout
-    assert made["outs"] == sorted([*kind.outs, f"outputs/{name}.ipynb"])
-    assert made.get("metrics", []) == [{path: {"cache": False}} for path in kind.metrics]
-    assert made.get("plots", []) == kind.plots
-    assert project.run("dvc", "status").stdout == "Data and pipelines are up to date.\n", done.stdout
+    kind.assert_is_stage(project, name, done.stdout)
     assert project.run("git", "status", "--porcelain").stdout == "" and project.pipeline("check").stdout == ""
     assert "Start of the project" in project.run("git", "log", "--oneline").stdout, done.stdout
     # Neither the outputs nor anything else that is large is git's.
     assert (project.path / f"notebooks/{name}.ipynb").stat().st_size < 5000
-
-    assert "Running stage" not in project.run("dvc", "repro").stdout
-    if kind.parameter[0]:
-        project.replace("params.yaml", *kind.parameter)
-        assert f"Running stage '{name}'" in project.run("dvc", "repro").stdout
-    if kind.change:
-        project.run("python", "-c", kind.change)
-        assert f"Running stage '{name}'" in project.run("dvc", "repro").stdout
 
 
 # The notebook, what `copier copy` says, the deps that its stage has nevertheless, and the correction.

@@ -3,7 +3,7 @@
 from pathlib import Path
 
 import pytest
-from add_samples import churn, contents, own_environ, project, stage, untagged  # noqa: F401
+from add_samples import contents, project, stage, untagged  # noqa: F401
 
 from notebook_pipeline.add.order import find_notebooks, in_order
 

@@ -1,7 +1,7 @@
 """`pipeline add` compares the stage's run with the one in the notebook's own folder."""
 
 import pytest
-from add_samples import churn, contents, own_environ, project, stage, untagged  # noqa: F401
+from add_samples import contents, project, stage, untagged  # noqa: F401
 
 from notebook_pipeline.add import command as add
 

@@ -7,7 +7,7 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from add_samples import churn, own_environ, project, samples, stage, untagged  # noqa: F401
+from add_samples import project, stage, untagged  # noqa: F401
 from conftest import Workspace, notebook
 
 from notebook_pipeline.add import command as add

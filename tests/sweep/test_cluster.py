@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 from conftest import Workspace, on_path
-from sweep_samples import COMMON, FIT, PIPELINE, PREPARE, Sweeps, dask_environ, in_a_subfolder, small, sweeps, wait  # noqa: F401
+from sweep_samples import Sweeps, in_a_subfolder, wait
 
 # ---------------------------------------------------------------------------------------------------------------------
 # On a cluster, over remotes

@@ -13,7 +13,7 @@ import socket
 import psutil
 import pytest
 from conftest import notebook
-from sweep_samples import COMMON, FIT, PIPELINE, PREPARE, Sweeps, dask_environ, in_a_subfolder, small, sweeps, wait  # noqa: F401
+from sweep_samples import PIPELINE, Sweeps, in_a_subfolder, wait
 
 from notebook_pipeline.sweep import command as sweep
 

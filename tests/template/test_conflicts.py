@@ -5,21 +5,13 @@ import shutil
 
 import pytest
 from ruamel.yaml import YAML
-from update_samples import (  # noqa: F401
+from update_samples import (
     CLASH,
     CLASHES,
-    MERGES,
-    NEXT,
     NOW,
-    RELEASES,
-    STARTS,
     TOUCH,
-    TOUCHES,
     Project,
-    copy,
     each_release,
-    rendered,
-    versions,
 )
 
 

@@ -10,24 +10,15 @@ import pytest
 from conftest import TEMPLATE, notebook
 from ruamel.yaml import YAML
 from samples import ran
-from update_samples import (  # noqa: F401
+from update_samples import (
     CLASH,
-    CLASHES,
     FIT,
-    MERGES,
     NEXT,
     NOW,
     RELEASES,
     STARTS,
-    TOUCH,
-    TOUCHES,
     Project,
-    copy,
     each_release,
-    rendered,
-    updated,
-    updated_once,
-    versions,
 )
 
 each_start = pytest.mark.parametrize("start", STARTS)

@@ -13,7 +13,7 @@ import pytest
 from conftest import Workspace, copied
 from readme_reader import Reader
 from samples import ran
-from update_samples import CLASH, NEXT, NOW, TOUCH, versions  # noqa: F401
+from update_samples import CLASH, NEXT, NOW, TOUCH
 
 MARKS = re.compile(r"(?m)^(<<<<<<<|=======|>>>>>>>)")
 
