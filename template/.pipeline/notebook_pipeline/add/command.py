@@ -17,6 +17,7 @@ from pathlib import Path
 
 from notebook_pipeline import files, git, secret_files, shell
 from notebook_pipeline.add import lift
+from notebook_pipeline.add.advice import advise_split
 from notebook_pipeline.add.literals import find_named
 from notebook_pipeline.add.observation import MUCH, Observation, observe
 from notebook_pipeline.add.order import find_notebooks, in_order
@@ -364,7 +365,8 @@ class _Job:
             return INCOMPLETE
         stage = self._stage()
         output = stage.calls("run")[1]
-        if run_and_record(Project(), stage, notebook, output, entry):
+        exit_code, seconds = run_and_record(Project(), stage, notebook, output, entry)
+        if exit_code:
             print(
                 f"{self.target}: the run failed; stage `{stage.name}` in {PIPELINE_FILE} has what it touched until then. Fix: correct "
                 f"the notebook, {again(self.target)}",
@@ -376,6 +378,8 @@ class _Job:
         compared = compare_with_saved(self.saved, Path(output).read_bytes(), moved)
         if compared.same or compared.different:
             print(f"{self.target}: {compared}" + f" (see {output})" * bool(compared.different))
+        if advice := advise_split(notebook, seconds):
+            print(advice)
         return max(self.finish(entry), 0 if is_same else INCOMPLETE)
 
     def finish(self, entry: Entry | None) -> int:

@@ -59,10 +59,10 @@ def _verdict(cells: Comparison, digests: Mapping[str, str], changed: set[str], c
     total = len(compared.same) + len(compared.different)
     kept = [place for place in digests if place not in chance]
     same = len(kept) - len([place for place in kept if place in changed])
-    what = f"{len(compared.same)} of {total} cell{'s' * (total != 1)}"
+    what = [f"{len(compared.same)} of {total} cell{'s' * (total != 1)}"] if total or not kept else []
     if digests:
-        what += f" and {same}" + f" of {len(kept)}" * (same != len(kept)) + f" file{'s' * (len(kept) != 1)}"
-    text = f"{what} {LIKE}"
+        what.append(f"{same}" + f" of {len(kept)}" * (same != len(kept)) + f" file{'s' * (len(kept) != 1)}")
+    text = f"{' and '.join(what)} {LIKE}"
     if compared.different or changed - chance:
         different = {*compared.different} | (changed - chance)
         text += f"; {_listed(different)} differ{'s' * (len(different) == 1)}"

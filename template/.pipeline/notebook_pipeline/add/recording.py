@@ -5,11 +5,9 @@ import os
 import re
 import shlex
 import shutil
-import subprocess
-import sys
 import tempfile
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from pathlib import Path
 
 from notebook_pipeline import files, git, secret_files, shell
@@ -27,8 +25,10 @@ PATIENCE = 10.0
 """Seconds in which another program leaves git's index alone."""
 
 
-def run_and_record(project: Project, stage: Stage, notebook: Notebook, output: str, entry: Entry | None) -> int:
-    """Runs the notebook, and writes down what it read and wrote."""
+def run_and_record(
+    project: Project, stage: Stage, notebook: Notebook, output: str, entry: Entry | None
+) -> tuple[int, dict[int, float]]:
+    """Runs the notebook, and writes down what it read and wrote. Returns the exit code, and the seconds of each cell."""
     from notebook_pipeline.run.execution import execute  # heavy: Papermill and a kernel
     from notebook_pipeline.run.undeclared import has_other_commands
 
@@ -39,7 +39,7 @@ def run_and_record(project: Project, stage: Stage, notebook: Notebook, output: s
         Path(out).parent.mkdir(parents=True, exist_ok=True)
     lacking = []
     with move_aside({*stage.outs} - {*stage.persistent}) as moved:
-        exit_code, trace = execute(notebook, given.values, output)
+        exit_code, trace, seconds = execute(notebook, given.values, output)
         # Of a new stage only the code tells what it makes; what another command of a stage makes, is not made here.
         if exit_code == 0 and entry is None and not has_other_commands(stage):
             lacking = [out for out in stage.outs if "://" not in out and not os.path.lexists(out)]
@@ -87,7 +87,7 @@ def run_and_record(project: Project, stage: Stage, notebook: Notebook, output: s
         )
     if exit_code == 0:
         _record(stage)
-    return exit_code
+    return exit_code, seconds
 
 
 # No stage has the whole of these.
@@ -211,13 +211,19 @@ def refuse_taken(notebook: Notebook, results: set[str], stage: Stage | None) -> 
 
 def _record(stage: Stage) -> None:
     """Has DVC take over inputs and results as they are now, so that nothing need run again."""
-    if any(Path(INPUTS).glob("*")):
-        _dvc("add", INPUTS)
+    names = []
     for other in _stages_of(stage.calls("run")[0]):
         if written := other.calls("code"):
             code.main([*written])
-            _dvc("commit", "--force", other.name)
-    _dvc("commit", "--force", stage.name)
+            names.append(other.name)
+
+    def record(repo) -> None:
+        if any(Path(INPUTS).glob("*")):
+            repo.add([INPUTS])
+        for name in (*names, stage.name):
+            repo.commit(name, force=True)
+
+    _with_dvc(record, f"record stage `{stage.name}`")
 
 
 def _stages_of(notebook: str) -> list[Stage]:
@@ -233,12 +239,10 @@ def ignore_results(notebook: str, source: Path | None = None) -> None:
     Args:
         source: the notebook that was given, as long as all that was written can be undone.
     """
-    from dulwich.file import FileLocked  # with DVC
-    from dvc.exceptions import DvcException
-    from dvc.repo import Repo, lock_repo  # heavy
+    from dvc.repo import lock_repo  # heavy
 
-    def ignore() -> list[str]:
-        with Repo() as repo, lock_repo(repo), repo.scm_context(quiet=True):
+    def ignore(repo) -> list[str]:
+        with lock_repo(repo), repo.scm_context(quiet=True):
             stages = [each for stage in _stages_of(notebook) for each in repo.stage.collect(stage.name)]
             outs = [out.fspath for stage in stages for out in stage.outs if out.use_scm_ignore]
             tracked = [Path(os.path.relpath(out)).as_posix() for out in outs if repo.scm.is_tracked(out)]
@@ -247,11 +251,29 @@ def ignore_results(notebook: str, source: Path | None = None) -> None:
                 repo.scm_context.ignore(out)
             return tracked
 
+    tracked = _with_dvc(ignore, f"have git ignore the results of {notebook}")
+    if tracked:
+        raise Refused(
+            f"{notebook}: git tracks results of its stage, which DVC is to keep. Fix: `git rm -r --cached {shell.join(tracked)}`, "
+            + (f"then: uv run pipeline add {shlex.quote(str(source))}" if source else again(notebook))
+        )
+
+
+def _with_dvc(act: Callable, what: str):
+    """Do something with DVC's repository, in this process: each `dvc` would take a second to start.
+
+    Raises:
+        Refused: DVC cannot do it.
+    """
+    from dulwich.file import FileLocked  # with DVC
+    from dvc.exceptions import DvcException
+    from dvc.repo import Repo  # heavy
+
     until = time.monotonic() + PATIENCE
     while True:
         try:
-            tracked = ignore()
-            break
+            with Repo() as repo:
+                return act(repo)
         except FileLocked:  # for a moment by an editor's `git status`
             if time.monotonic() > until:
                 problem = "another git is at work, or was killed. Fix: wait for it, or delete this file, then type the same again"
@@ -259,12 +281,7 @@ def ignore_results(notebook: str, source: Path | None = None) -> None:
             time.sleep(0.1)
         except DvcException as error:
             said = " ".join(str(error).split())
-            raise Refused(f"{PIPELINE_FILE}: DVC cannot have git ignore the results of {notebook}: {said}") from None
-    if tracked:
-        raise Refused(
-            f"{notebook}: git tracks results of its stage, which DVC is to keep. Fix: `git rm -r --cached {shell.join(tracked)}`, "
-            + (f"then: uv run pipeline add {shlex.quote(str(source))}" if source else again(notebook))
-        )
+            raise Refused(f"{PIPELINE_FILE}: DVC cannot {what}: {said}") from None
 
 
 def _remove_own_gitignores(results: Collection[str]) -> None:
@@ -289,13 +306,3 @@ def without_secrets(paths: Collection[str], allowed: set[Path]) -> set[str]:
     for path, reason in sorted(secrets.items()):
         print(said_secret(path, reason))
     return {*paths} - secrets.keys()
-
-
-def _dvc(*arguments: str) -> None:
-    done = subprocess.run(
-        [sys.executable, "-m", "dvc", *arguments], capture_output=True, text=True, encoding="utf-8", errors="replace"
-    )
-    if done.returncode:
-        said = (done.stdout + done.stderr).strip().splitlines() or [""]
-        what = next((line.removeprefix("ERROR: ") for line in said if line.startswith("ERROR")), said[-1])
-        raise Refused(f"`dvc {' '.join(arguments)}` failed: {what}")

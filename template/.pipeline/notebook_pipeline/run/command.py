@@ -42,7 +42,7 @@ def main(argv: list[str]) -> int:
         # git keeps no empty folders: a fresh clone lacks them.
         if "://" not in path:
             Path(path).parent.mkdir(parents=True, exist_ok=True)
-    code, trace = execute(notebook, values, arguments.output, stage.deps)
+    code, trace, _ = execute(notebook, values, arguments.output, stage.deps)
     if code:
         return code
     if changed := [

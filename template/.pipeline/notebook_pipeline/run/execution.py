@@ -31,13 +31,16 @@ SAVE_EVERY = 30.0
 """Seconds between two saves of the notebook while it runs."""
 
 
-def execute(notebook: Notebook, values: dict, output: str, inputs: Iterable[str] = ()) -> tuple[int, Trace]:
+def execute(
+    notebook: Notebook, values: dict, output: str, inputs: Iterable[str] = ()
+) -> tuple[int, Trace, dict[int, float]]:
     """Run all cells with these values of the parameters, write the executed notebook, and report what went wrong.
 
     Args:
         inputs: the files and folders of which the trace is to tell whether they changed meanwhile.
 
-    Returns the exit code, and what the notebook read and wrote: neither itself nor the executed one.
+    Returns the exit code, what the notebook read and wrote (neither itself nor the executed one), and the seconds of each cell
+    by its number.
     """
     run = Execution(notebook, values, output, Trace({normalize(path) for path in inputs if "://" not in path}))
     code, trace = run.execute(), run.trace
@@ -46,7 +49,7 @@ def execute(notebook: Notebook, values: dict, output: str, inputs: Iterable[str]
     doubtful = drop_named(trace.doubtful(list_shown_by_dvc), trace, notebook, values)
     trace.read -= doubtful
     trace.unseen |= doubtful
-    return code, trace
+    return code, trace, {run.number(index): seconds for index, seconds in run.seconds.items()}
 
 
 @dataclass
@@ -77,6 +80,10 @@ class Execution:
     """What the kernel drew by lot."""
     cells_of: dict[str, int] = field(default_factory=dict)
     """For each request to execute a cell whose turn is over, by its id: the index of the cell."""
+    seconds: dict[int, float] = field(default_factory=dict)
+    """How long each cell took whose turn is over, by its index."""
+    turn_began: float = 0.0
+    """On the clock that only goes forward."""
     ending: bool = False
     """Whether the kernel has been asked to end."""
     endless: bool = False
@@ -155,7 +162,7 @@ class Execution:
 
     def note_current(self, cell, cell_index: int) -> None:
         """Remember which cell runs (a hook of nbclient's)."""
-        self.current = cell_index
+        self.current, self.turn_began = cell_index, time.monotonic()
 
     def note_error(self, cell, cell_index: int, execute_reply: dict) -> None:
         """Remember an error that the cell does not expect (a hook of nbclient's): of a wrong magic there is no output."""
@@ -170,7 +177,8 @@ class Execution:
             self.saved = time.monotonic()
 
     def note_request(self, cell, cell_index: int, execute_reply: dict) -> None:
-        """Remember which cell a request to execute was of (a hook of nbclient's)."""
+        """Remember which cell a request to execute was of, and how long it took (a hook of nbclient's)."""
+        self.seconds[cell_index] = time.monotonic() - self.turn_began
         self.cells_of[execute_reply["parent_header"]["msg_id"]] = cell_index
 
     def hear(self, message: dict) -> None:

@@ -160,7 +160,7 @@ def _run(notebook: Notebook, calls: dict[int, tuple[str, list[str]]], values: di
                 cells.append({**raw, "id": id_of(raw, number)})
         said = io.StringIO()
         with contextlib.redirect_stdout(io.StringIO()), contextlib.redirect_stderr(said):
-            code, trace = execute(
+            code, trace, _ = execute(
                 Notebook(notebook.path, {**notebook.document, "cells": cells}), values, OUTPUT, stage.deps
             )
         output = Path(OUTPUT).read_bytes() if os.path.exists(OUTPUT) else b'{"cells": []}'
