@@ -1,5 +1,7 @@
 """`pipeline add` compares the stage's run with the one in the notebook's own folder."""
 
+import os
+
 import pytest
 from add_samples import contents, project, stage, untagged  # noqa: F401
 
@@ -37,6 +39,27 @@ def test_what_the_move_changes_is_said(project, tmp_path):
     said = "notebooks/here.ipynb: 0 of 1 cell and 0 of 1 file as in the notebook's own folder; cell 4, x.txt differ (see outputs/here.ipynb)\n"
     assert said in done.stdout
     assert stage(project, "here")["outs"] == ["outputs/here.ipynb", "x.txt"]
+
+
+def test_paths_and_folders_that_a_cell_shows(project, tmp_path):
+    """A path as seen from the repository's root; a folder of results beside files of before; the system's own folders."""
+    for folder in ("work/notebooks", "work/data/raw", "work/figures"):
+        (tmp_path / folder).mkdir(parents=True)
+    for name in ("requirements.txt", "data/raw/a.csv", "figures/of_before.png"):
+        (tmp_path / "work" / name).write_text("x")
+    cells = (
+        "import os\nfrom pathlib import Path\nROOT = Path.cwd().parent",
+        "clean = ROOT / 'data' / 'clean.csv'\n_ = clean.write_text((ROOT / 'data/raw/a.csv').read_text())",
+        "print(f'saved to {clean.relative_to(ROOT)}, {clean}')\nprint(repr(clean.parent))",
+        "_ = open('../figures/new.txt', 'w').write('x')",
+        "print(sorted(os.listdir('../figures')))",
+        "print(any(map(str.isdigit, os.listdir('/proc'))))" if os.path.isdir("/proc") else "print(True)",
+    )
+    (tmp_path / "work/notebooks/shown.ipynb").write_text(untagged(*cells))
+    said = project.pipeline("add", str(tmp_path / "work/notebooks/shown.ipynb")).stdout
+    verdict = "notebooks/shown.ipynb: 2 of 2 cells and 2 files as in the notebook's own folder; not comparable, other in each run or folder: cell 8\n"
+    assert verdict in said, said
+    assert stage(project, "shown")["deps"] == ["data/external/data/raw/a.csv", "outputs/code/shown.py"]
 
 
 def test_a_dry_run_changes_nothing(project, tmp_path):

@@ -58,6 +58,7 @@ OUTPUTS = {
     "nothing": ([], [], None),
     "the values of params.yaml": ([{**result(text_plain="params.yaml: lr = 1"), "metadata": NOTICE}], [], None),
     "the path of a copy": ([stream("read ../raw/a.csv")], [stream("read data/external/a.csv")], True),
+    "the path of another file": ([stream("read ../raw/a.csv")], [stream("read more/data/external/a.csv")], False),
     "not valid": ([{"output_type": "stream"}, {"data": None}, {}, 3], [stream("a")], False),
 }  # fmt: skip
 
@@ -65,7 +66,9 @@ OUTPUTS = {
 @pytest.mark.parametrize("case", OUTPUTS)
 def test_what_counts_as_the_same(case):
     before, now, same = OUTPUTS[case]
-    found = compare_with_saved(saved(before), saved(now, count=1), {"data/external/a.csv": "../raw/a.csv"})
+    found = compare_with_saved(
+        saved(before), saved(now, count=1), {"../raw/a.csv": "a.csv"}, {"data/external/a.csv": "a.csv"}
+    )
     assert (found.same, found.different) == {True: ([1], []), False: ([], [1]), None: ([], [])}[same]
 
 
@@ -74,17 +77,15 @@ def test_cells_have_their_numbers_in_the_run():
     run = json.loads(saved([stream("a")], [stream("b")], [stream("c")]))
     for number, cell in enumerate(run["cells"]):
         cell["execution_count"] = number + 4
-    found = compare_with_saved(
-        saved([stream("a")], [stream("x")], [stream("y")], ids=False), json.dumps(run).encode(), {}
-    )
+    found = compare_with_saved(saved([stream("a")], [stream("x")], [stream("y")], ids=False), json.dumps(run).encode())
     assert str(found) == "1 of 3 cells as when you last saved it; cells 5, 6 differ"
-    assert not compare_with_saved(saved([stream("a")], count=None), json.dumps(run).encode(), {}).same
+    assert not compare_with_saved(saved([stream("a")], count=None), json.dumps(run).encode()).same
 
 
 def test_a_cell_that_became_two():
     run = json.loads(saved([], [stream("a")]))
     run["cells"][1]["id"] = "cell-1-2"
     assert (
-        str(compare_with_saved(saved([stream("a")]), json.dumps(run).encode(), {}))
+        str(compare_with_saved(saved([stream("a")]), json.dumps(run).encode()))
         == "1 of 1 cell as when you last saved it"
     )

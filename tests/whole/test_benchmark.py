@@ -207,16 +207,23 @@ def test_trace_beside_its_run(bare, case):
 GRID = {"train.learning_rate": [0.001, 0.002, 0.005, 0.01], "train.batch_size": [8, 32], "train.epochs": [10, 20, 30]}
 
 
-@pytest.mark.benchmark
-def test_sweep_beside_a_queue_and_a_loop(template, environ, tmp_path):
-    """24 experiments of the example in four stages: a sweep with two workers, DVC's queue with two jobs, a shell loop."""
+def with_sweep(template, environ, tmp_path, *options: str) -> Workspace:
+    """A made project with the packages of a sweep, in an environment of its own."""
     # As a person has it: what is compiled once stays.
     environ = {name: value for name, value in environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
     environ["UV_PROJECT_ENVIRONMENT"] = str(tmp_path / "venv")
     binaries = tmp_path / "venv" / ("Scripts" if os.name == "nt" else "bin")
     environ["PATH"] = os.pathsep.join([str(binaries), environ["PATH"]])
-    made = copied(template, environ, tmp_path / "penguins", "-d", "start=stages")
+    made = copied(template, environ, tmp_path / "penguins", *options)
     made.run("uv", "sync", "--quiet", "--group", "sweep", "--compile-bytecode", timeout=900)
+    return made
+
+
+@pytest.mark.benchmark
+def test_sweep_beside_a_queue_and_a_loop(template, environ, tmp_path):
+    """24 experiments of the example in four stages: a sweep with two workers, DVC's queue with two jobs, a shell loop."""
+    made = with_sweep(template, environ, tmp_path, "-d", "start=stages")
+    environ = made.environ
     lists = [f"{name}={','.join(map(str, values))}" for name, values in GRID.items()]
     points = list(itertools.product(*([f"{name}={value}" for value in values] for name, values in GRID.items())))
 
@@ -255,6 +262,41 @@ def test_sweep_beside_a_queue_and_a_loop(template, environ, tmp_path):
         f"\n{len(points)} experiments: the sweep takes {times['sweep']:.0f} s, DVC's queue {times['queue']:.0f} s, "
         f"a loop {times['loop']:.0f} s: {times['sweep'] / times['queue']:.2f} of the queue's, "
         f"{times['sweep'] / times['loop']:.2f} of the loop's"
+    )
+
+
+BUSY = "import time\nuntil = time.perf_counter() + {}\nwhile time.perf_counter() < until: sum(range(10000))\n"
+PARTED = [
+    "## Clean", BUSY.format(20) + "data = list(range(1000))",
+    "## Train", BUSY.format(4) + "model = [RATE * each for each in data]",
+    "## Evaluate", "import json\njson.dump({'score': sum(model)}, open('score.json', 'w'))",
+]  # fmt: skip
+
+
+@pytest.mark.benchmark
+def test_sweep_over_a_split_notebook(template, environ, tmp_path):
+    """Six values of a parameter that a late section uses: 24 s as one stage, of which a split leaves 4 to each experiment."""
+    cells = [{"cell_type": "markdown", "source": each} if each.startswith("#") else {"source": each} for each in PARTED]
+    (tmp_path / "slow.ipynb").write_text(notebook("RATE = 0.5", *cells))
+    made = with_sweep(template, environ, tmp_path)
+    made.pipeline("add", str(tmp_path / "slow.ipynb"))
+    commit = ("git", "commit", "--quiet", "--no-verify", "--message", "Slow")
+    made.run("git", "add", "--all"), made.run(*commit)
+    times, scores = {}, {}
+    for side in ("whole", "split"):
+        project = Workspace(shutil.copytree(made.path, tmp_path / side / "penguins", symlinks=True), made.environ)
+        if side == "split":
+            project.pipeline("split", "notebooks/slow.ipynb")
+            project.run("git", "add", "--all"), project.run(*commit)
+        section = "slow" if side == "whole" else re.search(r"(\w+):\n  rate: 0\.5", project.read("params.yaml"))[1]
+        start = time.perf_counter()
+        said = project.pipeline("sweep", "-S", f"{section}.rate=1,2,3,4,5,6", "--workers", "2", timeout=3600).stdout
+        times[side] = time.perf_counter() - start
+        scores[side] = sorted(re.findall(r"\b\d{6,}\b", said))
+    assert scores["whole"] == scores["split"] and len(scores["whole"]) >= 6
+    whole, split = times["whole"], times["split"]
+    print(
+        f"\nsix experiments: over the whole notebook {whole:.0f} s, over the split one {split:.0f} s: {split / whole:.2f}"
     )
 
 

@@ -11,7 +11,7 @@ import importlib.util
 import io
 import re
 import sys
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from notebook_pipeline.add.order import find_notebooks, in_order
 from notebook_pipeline.add.pictures import find_pictures
 from notebook_pipeline.add.places import INPUTS, Places, same
 from notebook_pipeline.add.plan import Plan, make_plan
-from notebook_pipeline.add.proof import prove
+from notebook_pipeline.add.proof import name_paths, prove
 from notebook_pipeline.add.recording import (
     ignore_results,
     refuse_taken,
@@ -373,9 +373,8 @@ class _Job:
                 file=sys.stderr,
             )
             return INCOMPLETE
-        moved = self._moved(plan)
-        is_same = self.inside or prove(self, plan, output, moved)
-        compared = compare_with_saved(self.saved, Path(output).read_bytes(), moved)
+        is_same = self.inside or prove(self, plan, output)
+        compared = compare_with_saved(self.saved, Path(output).read_bytes(), *name_paths(self, plan))
         if compared.same or compared.different:
             print(f"{self.target}: {compared}" + f" (see {output})" * bool(compared.different))
         if advice := advise_split(notebook, seconds):
@@ -398,27 +397,6 @@ class _Job:
 
     def _stage(self) -> Stage:
         return next(each for each in Project().stages() if (each.calls("run") or ("",))[0] == self.target)
-
-    def _moved(self, plan: Plan) -> Mapping[str, str]:
-        """The paths that changed, each with the one that the notebook said: what a cell prints of them is equal."""
-        said = {}
-        for use in self.found.uses:
-            if use.what != "ask" and not Path(use.said).is_absolute():
-                said.setdefault(use.path, Path(use.said).as_posix())
-        pairs = {**plan.copies, **plan.results}
-        full = {}
-        for path, place in pairs.items():
-            # `/repo/data/a/b.csv` is `data/external/a/b.csv`: what a cell prints of `data/external` is `/repo/data`.
-            old, new = path, self.root / place
-            full[str(new)] = str(old)
-            while old.name == new.name and new != self.root:
-                old, new = old.parent, new.parent
-            full[str(new)] = str(old)
-        short = {place: said.get(path, path.name) for path, place in pairs.items()}
-        ordered = (
-            dict(sorted(full.items(), key=lambda each: -len(each[0]))) | short | {str(self.root): str(self.origin)}
-        )
-        return {place: old for place, old in ordered.items() if place != old}
 
 
 def _find_modules(notebook: Notebook, origin: Path, found: Observation) -> dict[Path, str]:

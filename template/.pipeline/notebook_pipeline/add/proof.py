@@ -1,7 +1,9 @@
 """Compares the run as a stage with the run in the notebook's own folder, cell by cell and file by file."""
 
 import json
-from collections.abc import Mapping
+import os
+import re
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 from notebook_pipeline import files
@@ -13,15 +15,15 @@ from notebook_pipeline.notebook.comparison import Comparison, compare_with_saved
 LIKE = "as in the notebook's own folder"
 
 
-def prove(job, plan: Plan, output: str, moved: Mapping[str, str]) -> bool:
+def prove(job, plan: Plan, output: str) -> bool:
     """Print the verdict. What differs is looked at a second time: if two runs in its own folder differ there, too, it tells nothing.
 
-    Nor does a cell that lists the notebook's own folder, which is another in the project.
+    Nor does a cell that lists a folder which holds other files in the project: the notebook's own, or one of results beside files
+    that stay where they are.
 
     Args:
         job: the addition of the notebook.
         output: the executed notebook of the stage.
-        moved: paths in the project, each with the one that the notebook said.
 
     Returns whether all that can be compared is the same; also if the notebook did not run in its own folder.
     """
@@ -30,7 +32,7 @@ def prove(job, plan: Plan, output: str, moved: Mapping[str, str]) -> bool:
         if found.executed:
             print(f"{job.target}: not compared with its own folder, where its run ended: {found.stopped}")
         return True
-    cells = compare_with_saved(found.executed, Path(output).read_bytes(), moved)
+    cells = compare_with_saved(found.executed, Path(output).read_bytes(), *name_paths(job, plan))
     digests = {place: found.written[path] for path, place in plan.results.items() if path in found.written}
     digests = {place: digest for place, digest in digests.items() if not place.startswith(("/", "~"))}
     changed = {
@@ -39,11 +41,11 @@ def prove(job, plan: Plan, output: str, moved: Mapping[str, str]) -> bool:
         if not Path(place).is_file() or files.md5(Path(place).read_bytes()) != digest
     }
     ids = _numbers_by_id(found.executed, output)
-    around = [use for use in found.uses if use.what in ("list", "glob") and job.origin.is_relative_to(use.base)]
-    chance: set[str | int] = {ids.get(use.cell, use.cell) for use in around}
+    listed = [use for use in found.uses if use.what in ("list", "glob") and _is_other_folder(use.base, job, plan)]
+    chance: set[str | int] = {ids.get(use.cell, use.cell) for use in listed}
     if {*cells.different} - chance or changed:
         second = observe(job.given, job.origin, Places(job.origin, job.root).bases[-1], None)
-        again = compare_with_saved(found.executed, second.executed, {})
+        again = compare_with_saved(found.executed, second.executed)
         chance |= {ids.get(number, number) for number in again.different}
         chance |= {place for path, place in plan.results.items() if second.written.get(path) != found.written.get(path)}
     print(
@@ -51,6 +53,41 @@ def prove(job, plan: Plan, output: str, moved: Mapping[str, str]) -> bool:
         + f" (see {output})" * bool({*cells.different} - chance)
     )
     return not ({*cells.different} | changed) - chance
+
+
+def _is_other_folder(folder: Path, job, plan: Plan) -> bool:
+    """Whether a folder that the notebook lists holds other files in the project."""
+    if job.origin.is_relative_to(folder):
+        return True
+    is_for_results = any(path.is_relative_to(folder) for path in plan.results)
+    known = {*plan.copies, *job.found.written}
+    return is_for_results and folder.is_dir() and any(path.is_file() and path not in known for path in folder.iterdir())
+
+
+def name_paths(job, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
+    """Return what a cell may print of each path that moved, there and in the project, each with the name that it has there."""
+    then, now = {str(job.origin): job.origin.name}, {str(job.root): job.origin.name}
+    then |= {use.said: use.path.name for use in job.found.uses if use.path in {**plan.copies, **plan.results}}
+    for path, place in {**plan.copies, **plan.results}.items():
+        then |= dict.fromkeys(_forms(path, job.origin), path.name)
+        now |= dict.fromkeys(_forms(job.root / place, job.root), path.name)
+        # `/repo/data/a/b.csv` is `data/external/a/b.csv`: what a cell prints of `data/external` is `/repo/data`.
+        old, new = path, job.root / place
+        while old.name == new.name and new != job.root:
+            old, new = old.parent, new.parent
+            for names, folder, base in ((then, old, job.origin), (now, new, job.root)):
+                for form in _forms(folder, base):
+                    if re.search(r"[/\\]", form):  # else it is any word
+                        names.setdefault(form, old.name)
+    return then, now
+
+
+def _forms(path: Path, base: Path) -> Iterator[str]:
+    """Yield the texts by which code may call a path: as a whole, from its folder, and its last parts."""
+    ends = (Path(*path.parts[-count:]) for count in range(2, min(len(path.parts), 5)))
+    from_base = [Path(os.path.relpath(path, base))] if path.drive == base.drive else []
+    for form in (path, *from_base, *ends):
+        yield from {str(form), form.as_posix()}
 
 
 def _verdict(cells: Comparison, digests: Mapping[str, str], changed: set[str], chance: set[str | int]) -> str:

@@ -304,7 +304,9 @@ class Recorder:
         """Note the use of a path: as the code says it, its place on the disk, and the calls that led there."""
         full = self.full(path)
         self.written |= {full} if what == WRITE else set()
-        if full.startswith(_OF_NO_NOTEBOOK) or any(map(_IMPORTS.search, itertools.islice(_callers(), 4))):
+        if os.path.join(full, "").startswith(_OF_NO_NOTEBOOK) or any(
+            map(_IMPORTS.search, itertools.islice(_callers(), 4))
+        ):
             return
         sites = self.sites()
         if sites or full.startswith(self.scratch):

@@ -1,6 +1,7 @@
 """Compares what the cells of a notebook show with what they showed when it was last saved."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -36,21 +37,24 @@ class Comparison:
         return text
 
 
-def compare_with_saved(saved: bytes, run: bytes, moved: Mapping[str, str]) -> Comparison:
+def compare_with_saved(
+    saved: bytes, run: bytes, names_then: Mapping[str, str] = {}, names_now: Mapping[str, str] = {}
+) -> Comparison:
     """Compare the outputs of the cells that have some in either notebook, and that were executed before the save.
 
     Args:
         saved: the notebook's file as its owner left it.
         run: the executed notebook of the project. Its cells have the same ids, and their numbers in place of IPython's count.
-        moved: paths of files in the project, each with its path beside the saved notebook: what a cell prints of them is equal.
+        names_then, names_now: what a cell of either may print of a path, each with a name that both have, as
+            `../raw/a.csv` and `data/external/a.csv` with `a.csv`: this counts as equal.
     """
-    shown_now = {name: (count, _shown(outputs, moved)) for name, count, outputs in _code_cells(run)}
+    shown_now = {name: (count, _shown(outputs, names_now)) for name, count, outputs in _code_cells(run)}
     result = Comparison()
     for name, count, outputs in _code_cells(saved):
         number, now = shown_now.get(name, (None, []))
         # `add` makes two cells of one that begins with imports and has more code.
         now = now + shown_now.get(f"{name}-2", (None, []))[1]
-        before = _shown(outputs, {})
+        before = _shown(outputs, names_then)
         if count is not None and number is not None and (before or now):
             (result.same if before == now else result.different).append(number)
     return result
@@ -77,7 +81,7 @@ def _code_cells(content: bytes) -> Iterator[tuple[str, int | None, list[dict]]]:
             yield id_of(cell, number), cell.get("execution_count"), [each for each in outputs if isinstance(each, dict)]
 
 
-def _shown(outputs: list[dict], moved: Mapping[str, str]) -> list[tuple[str, str]]:
+def _shown(outputs: list[dict], names: Mapping[str, str]) -> list[tuple[str, str]]:
     """Return what a cell shows, free of addresses and durations: of each output its kind and its text, or its picture.
 
     What comes on stderr does not count: warnings name lines of packages, and progress bars are chance.
@@ -94,9 +98,7 @@ def _shown(outputs: list[dict], moved: Mapping[str, str]) -> list[tuple[str, str
             data = output.get("data") or {}
             kind = next((mime for mime in (*PICTURES, "text/plain", *data) if mime in data), "")
             value = data.get(kind)
-        text = executed.plain_text(value or "")
-        for new, old in moved.items():
-            text = text.replace(new, old)
+        text = _with_names(executed.plain_text(value or ""), names)
         if kind == "stderr" or not text:
             continue
         if shown and shown[-1][0] == kind == "stdout":  # what is printed comes in pieces of any size
@@ -106,3 +108,12 @@ def _shown(outputs: list[dict], moved: Mapping[str, str]) -> list[tuple[str, str
         (kind, text if kind in PICTURES else clean("\n".join(map(executed.without_overwritten, text.split("\n")))))
         for kind, text in shown
     ]
+
+
+def _with_names(text: str, names: Mapping[str, str]) -> str:
+    """Put names in the place of paths, the longest first."""
+    found = [re.escape(path) for path in sorted(names, key=len, reverse=True) if path in text]
+    if not found:
+        return text
+    # Not in the middle of another path.
+    return re.sub(rf"(?<![\w./\\-])(?:\./)?({'|'.join(found)})(?!\w)", lambda match: names[match[1]], text)

@@ -79,7 +79,7 @@ class Proof:
 
 def _different(first: bytes, second: bytes) -> list[str]:
     """Return the ids of the cells of the second notebook that show something else than in the first."""
-    compared = compare_with_saved(first, second, {})
+    compared = compare_with_saved(first, second)
     cells = code_cells(second)
     return [cell for cell, raw in cells.items() if raw["execution_count"] in compared.different]
 
