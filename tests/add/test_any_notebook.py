@@ -6,7 +6,7 @@ from add_samples import project, untagged  # noqa: F401
 from hypothesis import given
 from hypothesis import strategies as st
 
-from notebook_pipeline.add.lift import lifted
+from notebook_pipeline.add.lift import lift_parameters
 from notebook_pipeline.add.literals import find_named
 from notebook_pipeline.add.places import Places
 from notebook_pipeline.add.plan import make_plan
@@ -31,7 +31,7 @@ def test_any_cells_become_a_notebook_that_can_run(tmp_path_factory, sources, tit
     places = Places(folder / "work", folder / "project")
     found = make_plan(before, folder / "project", find_named(before, places.bases), places)
     assert [cell.tree is None for cell in found.notebook.cells] == [cell.tree is None for cell in before.cells]
-    made = lifted(found.notebook, []).notebook
+    made = lift_parameters(found.notebook, []).notebook
     assert not [*made.problems()] and not [*made.drift()]
     assert sum(cell.tree is None for cell in made.cells if cell.type == "code") == sum(
         cell.tree is None for cell in before.cells if cell.type == "code"
@@ -67,12 +67,12 @@ def test_a_lifted_notebook_prints_the_same(cells, star_first):
     cells = [["from math import *"] * star_first + [FUNCTIONS], *cells]
     sources = ["\n".join(each for each in cell if runs(each, namespace)) for cell in cells]
     before, expected = parse(untagged(*sources), "x.ipynb"), printed_by(sources)
-    made = lifted(before, [])
+    made = lift_parameters(before, [])
     assert printed_by([cell.source for cell in made.notebook.cells]) == expected
     for note in made.notes:
         if "--lift" in note:
             names = note.partition("--lift ")[2].partition("`")[0].split(",")
-            assert printed_by([cell.source for cell in lifted(before, names).notebook.cells]) == expected
+            assert printed_by([cell.source for cell in lift_parameters(before, names).notebook.cells]) == expected
 
 
 def statements(made) -> list[str]:

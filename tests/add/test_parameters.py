@@ -4,7 +4,7 @@ import pytest
 from add_samples import untagged
 from conftest import notebook
 
-from notebook_pipeline.add.lift import lifted
+from notebook_pipeline.add.lift import lift_parameters
 from notebook_pipeline.notebook.document import NotebookError, parse
 
 LIFTS = {
@@ -138,7 +138,7 @@ LIFTS = {
 def test_a_parameters_cell_is_found_or_made(case):
     text, sources, index, notes = LIFTS[case]
     before = parse(text, "x.ipynb")
-    made = lifted(before, [])
+    made = lift_parameters(before, [])
     assert [cell.source for cell in made.notebook.cells] == sources
     assert [cell.number - 1 for cell in made.notebook.cells if "parameters" in cell.tags] == [index]
     assert made.notes == notes
@@ -147,7 +147,7 @@ def test_a_parameters_cell_is_found_or_made(case):
 
 
 def test_arguments_are_lifted():
-    made = lifted(
+    made = lift_parameters(
         parse(notebook("N = 3", "fit('ü', epochs=10); fit(epochs=10)", "%time fit(epochs=1)"), "x.ipynb"), ["epochs"]
     )
     assert [cell.source for cell in made.notebook.cells[:2]] == [
@@ -155,7 +155,9 @@ def test_arguments_are_lifted():
     ]  # fmt: skip
     assert made.notes == ["x.ipynb: cell 2: `epochs=` is now the parameter `EPOCHS`"]
     # A function's own argument of that name, or Python's, would take the place of a parameter that is called so.
-    made = lifted(parse(notebook("m = 3", "def f(n, max=2):\n    g(n=n)\nf(n=1, max=5)"), "x.ipynb"), ["n", "max"])
+    made = lift_parameters(
+        parse(notebook("m = 3", "def f(n, max=2):\n    g(n=n)\nf(n=1, max=5)"), "x.ipynb"), ["n", "max"]
+    )
     assert [cell.source for cell in made.notebook.cells] == [
         "m = 3\nN = 1\nMAX = 5", "def f(n, max=2):\n    g(n=n)\nf(n=N, max=MAX)",
     ]  # fmt: skip
@@ -177,12 +179,12 @@ def test_arguments_are_lifted():
         ),
     ):  # fmt: skip
         with pytest.raises(NotebookError) as error:
-            lifted(parse(notebook(f"{parameter} = 3", source), "x.ipynb"), [name])
+            lift_parameters(parse(notebook(f"{parameter} = 3", source), "x.ipynb"), [name])
         assert str(error.value) == f"x.ipynb: {message}"
     with pytest.raises(
         NotebookError, match=r"cell 1 passes `n=` above the parameters cell \(cell 2\). Fix: move one of the two"
     ):
-        lifted(
+        lift_parameters(
             parse(notebook({"source": "f(n=1)"}, {"source": "m = 3", "metadata": {"tags": ["parameters"]}}), "x.ipynb"),
             ["n"],
         )
@@ -194,7 +196,7 @@ def test_what_was_a_script_takes_the_defaults_of_its_options():
         "parser.add_argument('--learning-rate', nargs='?', const=7, default=0.5)\nargs = parser.parse_args()  # ü"
     )
     text = notebook("N = 1", "import argparse", source.partition("\n")[2], "print(args.epochs * args.learning_rate)")
-    made = lifted(parse(text, "x.ipynb"), ["epochs"])
+    made = lift_parameters(parse(text, "x.ipynb"), ["epochs"])
     assert made.notebook.cells[0].source == "N = 1\nEPOCHS = 2"
     assert made.notebook.cells[2].source == (
         source.partition("\n")[2].replace("default=2", "default=EPOCHS").replace("parse_args()", "parse_args([])")
@@ -207,7 +209,7 @@ def test_what_was_a_script_takes_the_defaults_of_its_options():
     ]
     assert (
         source.replace("parse_args()", "parse_args([])")
-        in lifted(parse(notebook("N = 1", source), "x.ipynb"), []).notebook.cells[1].source
+        in lift_parameters(parse(notebook("N = 1", source), "x.ipynb"), []).notebook.cells[1].source
     )
     for other in ("import sys\nsys.argv = ['x']", "args = parser.parse_args(['--epochs', '3'])"):
         plain = (
@@ -215,10 +217,10 @@ def test_what_was_a_script_takes_the_defaults_of_its_options():
             + other
             + ("\nparser.parse_args()" if "sys" in other else "")
         )
-        assert lifted(parse(notebook("N = 1", plain), "x.ipynb"), []).notebook.cells[1].source == plain
+        assert lift_parameters(parse(notebook("N = 1", plain), "x.ipynb"), []).notebook.cells[1].source == plain
     # Nor another object's method of that name.
     plain = "command.parse_args()"
-    assert lifted(parse(notebook("N = 1", plain), "x.ipynb"), []).notebook.cells[1].source == plain
+    assert lift_parameters(parse(notebook("N = 1", plain), "x.ipynb"), []).notebook.cells[1].source == plain
 
 
 def test_the_command_line_is_left_at_each_place():
@@ -228,7 +230,7 @@ def test_the_command_line_is_left_at_each_place():
         "class A:\n    x = [make().parse_args(  # none )\n    ), 1]\nboth = f(make().parse_args(), make().parse_args( ))\n"
         "last = make().parse_args().parse_args()"
     )
-    (_, made) = lifted(parse(notebook("N = 1", cell), "x.ipynb"), []).notebook.cells
+    (_, made) = lift_parameters(parse(notebook("N = 1", cell), "x.ipynb"), []).notebook.cells
     assert made.source == (
         "%matplotlib inline\nimport argparse\nmake = argparse.ArgumentParser\ndef options():\n    return make().parse_args(\n    [])\n"
         "class A:\n    x = [make().parse_args(  # none )\n    []), 1]\nboth = f(make().parse_args([]), make().parse_args( []))\n"
@@ -253,17 +255,17 @@ def test_a_reminder_or_a_word_to_a_tool_is_no_section():
 
 def test_variables_are_lifted():
     cells = ("# train\nN = 3", "# how often\nEPOCHS = 10\nprint(EPOCHS)", "SEED = 1", "f(SEED, N, seed=2)")
-    made = lifted(parse(notebook(*cells), "x.ipynb"), ["EPOCHS", "SEED", "N"])
+    made = lift_parameters(parse(notebook(*cells), "x.ipynb"), ["EPOCHS", "SEED", "N"])
     assert [cell.source for cell in made.notebook.cells] == [
         "# train\nN = 3\nEPOCHS = 10  # how often\nSEED = 1", "print(EPOCHS)", "f(SEED, N, seed=2)",
     ]  # fmt: skip
     assert made.notes == ["x.ipynb: cell 2: `EPOCHS` is now a parameter", "x.ipynb: cell 3: `SEED` is now a parameter"]
     # What is suggested can be lifted together.
     cells = ("N = 3", "def f(k=1):\n    return k", "rate = 0.1", "f(k=rate, steps=4)\nsteps = [f(k=2)]")
-    made = lifted(parse(notebook(*cells), "x.ipynb"), [])
+    made = lift_parameters(parse(notebook(*cells), "x.ipynb"), [])
     assert made.notes[0].endswith("`--lift rate,steps,k` makes them so")
-    made = lifted(parse(notebook(*cells), "x.ipynb"), ["rate", "steps", "k"])
+    made = lift_parameters(parse(notebook(*cells), "x.ipynb"), ["rate", "steps", "k"])
     assert made.notebook.cells[0].source == "N = 3\nSTEPS = 4\nK = 2\nrate = 0.1"
     # Where there was no parameters cell, it may be in the new one already.
-    made = lifted(parse(untagged("N = 3\nprint(N)"), "x.ipynb"), ["N"])
+    made = lift_parameters(parse(untagged("N = 3\nprint(N)"), "x.ipynb"), ["N"])
     assert made.notes == ["x.ipynb: cell 1: new, tagged `parameters`, with N"]

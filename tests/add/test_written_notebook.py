@@ -11,6 +11,7 @@ from add_samples import project, stage, untagged  # noqa: F401
 from conftest import Workspace, notebook
 
 from notebook_pipeline.add import command as add
+from notebook_pipeline.add import job
 from notebook_pipeline.add.observation import Observation
 from notebook_pipeline.add.stage_entry import Entry
 from notebook_pipeline.add.written_notebook import START, start_in_root, write_notebook
@@ -124,7 +125,7 @@ def test_what_it_runs_comes_along_or_is_named(tmp_path):
         "%run -m pkg\n%load up\n%run made.py"
     )
     given, origin = parse(untagged("%%writefile made.py\nx = 1", source), "x.ipynb"), tmp_path / "origin"
-    modules = add._find_modules(given, origin, Observation())
+    modules = job._find_modules(given, origin, Observation())
     assert {file.relative_to(tmp_path).as_posix(): place for file, place in modules.items()} == {
         "origin/lib/conf.py": "notebooks/lib/conf.py", "up.py": "notebooks/up.py",
         "origin/my helper.ipynb": "notebooks/my helper.ipynb",
@@ -141,7 +142,7 @@ def test_what_it_runs_comes_along_or_is_named(tmp_path):
     with pytest.raises(add.Refused, match="conf.py: would be notebooks/conf.py, and so would "):
         (tmp_path / "conf.py").write_text("")
         (origin / "conf.py").write_text("")
-        add._find_modules(parse(untagged("import conf", "%run ../conf.py"), "x.ipynb"), origin, Observation())
+        job._find_modules(parse(untagged("import conf", "%run ../conf.py"), "x.ipynb"), origin, Observation())
 
 
 def test_links_stay_links(bare, tmp_path):
@@ -172,8 +173,8 @@ def test_links_stay_links(bare, tmp_path):
 
 def test_what_is_to_be_typed_works_as_it_is_typed(tmp_path, monkeypatch):
     """In a folder of a repository, in any shell."""
-    monkeypatch.setattr(add, "_is_there", lambda module: False)
-    (line,) = add._lacking(parse(notebook("", "import dask.array, torch"), "x.ipynb"))
+    monkeypatch.setattr(job, "_is_there", lambda module: False)
+    (line,) = job._lacking(parse(notebook("", "import dask.array, torch"), "x.ipynb"))
     assert 'uv add "dask[array]" torch, ' in line
     monkeypatch.chdir(tmp_path)
     for arguments in (
@@ -186,11 +187,11 @@ def test_what_is_to_be_typed_works_as_it_is_typed(tmp_path, monkeypatch):
     for name in ("ä b.ipynb", "dvc.yaml"):
         Path(name).write_text("")
     with pytest.raises(add.Refused) as refused:
-        add._refuse_unsaved("ä b.ipynb", "dvc.yaml", "gone.yaml")
+        job._refuse_unsaved("ä b.ipynb", "dvc.yaml", "gone.yaml")
     (command,) = re.findall(r"`(.+)`", str(refused.value))
     assert command == 'git add "ä b.ipynb" dvc.yaml'
     subprocess.run(command, shell=True, check=True)
-    add._refuse_unsaved("ä b.ipynb", "dvc.yaml")
+    job._refuse_unsaved("ä b.ipynb", "dvc.yaml")
 
 
 def test_where_no_read_is_noted(project, samples, noatime):

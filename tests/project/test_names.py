@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from notebook_pipeline import files
 from notebook_pipeline.add import command as add
+from notebook_pipeline.add import job
 from notebook_pipeline.project.project import Project, ProjectError, Stage
 from notebook_pipeline.project.stages import command
 
@@ -96,6 +97,7 @@ def project(made, tmp_path) -> Workspace:
 ADD_ALL = """
 import json, subprocess, sys
 from notebook_pipeline.add import command as add
+from notebook_pipeline.add import job
 codes = {}
 for name in json.load(open(sys.argv[1])):
     subprocess.run(["git", "add", "--all"], check=True)
@@ -185,7 +187,7 @@ def test_an_add_that_is_refused_has_changed_nothing(tmp_path, monkeypatch, capsy
         raise add.Refused("no")
 
     for later in itertools.dropwhile(lambda each: each != step, STEPS):
-        monkeypatch.setattr(add, later, refuse)
+        monkeypatch.setattr(job, later, refuse)
     assert add.main([str(work / "x.ipynb")]) == 1
     assert contents() == before
     said = capsys.readouterr()

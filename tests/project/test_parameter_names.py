@@ -86,9 +86,9 @@ def test_a_list_that_only_looks_as_params_yaml_has_it(said):
 
 def test_no_parameter_is_lifted_twice():
     made = parse(notebook({"source": f"{NFC} = 1\nf(size={NFC})"}, {"source": f"{NFD} = 2"}), "x.ipynb")
-    assert not lift.lifted(made, []).notebook.parameters
+    assert not lift.lift_parameters(made, []).notebook.parameters
     made = parse(notebook({"source": f"import os\n{NFD} = 1\nos.f({NFC})"}, {"source": f"!ls {{{NFD}}}"}), "x.ipynb")
-    assert [each.name for each in lift.lifted(made, []).notebook.parameters] == [NFC]
+    assert [each.name for each in lift.lift_parameters(made, []).notebook.parameters] == [NFC]
 
 
 @pytest.mark.parametrize("name", [MICRO, NFD])

@@ -286,8 +286,8 @@ def test_a_terminal_is_asked(tmp_path, answer, code):
     (tmp_path / "far").mkdir()
     written(tmp_path, "far/far.csv", "x")
     script = (
-        "from pathlib import Path\nfrom notebook_pipeline.add import command as add\n"
-        "job = add._Job(Path('work/x.ipynb'), add._parse(['x']), *[None] * 8)\n"
+        "from pathlib import Path\nfrom notebook_pipeline.add.command import _parse\n"
+        "from notebook_pipeline.add.job import Job\njob = Job(Path('work/x.ipynb'), _parse(['x']), *[None] * 8)\n"
         "job._ask_before_copying([Path('far/far.csv').resolve()])"
     )
     (tmp_path / "work").mkdir()

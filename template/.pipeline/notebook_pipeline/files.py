@@ -5,7 +5,7 @@ import errno
 import hashlib
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 _FIXES = {
@@ -136,14 +136,28 @@ def edit_all(texts: dict[str, str]) -> None:
     Raises:
         OSError: one cannot be written; all are as they were.
     """
-    before = {path: read(path) for path in texts}
-    try:
+    with all_or_nothing(texts):
         for path, text in texts.items():
             edit(path, text)
+
+
+@contextlib.contextmanager
+def all_or_nothing(paths: Iterable[str | Path]) -> Iterator[None]:
+    """Leave files as they were, and those that did not exist away with their folders, if an error ends it."""
+    before = {path: path.read_bytes() if path.exists() else None for path in map(Path, paths)}
+    new = [path for path, content in before.items() if content is None]
+    folders = {folder for path in new for folder in path.parents if not folder.exists()}
+    try:
+        yield
     except BaseException:
-        for path, text in before.items():
-            if read(path) != text:
-                edit(path, text)
+        for path, content in before.items():
+            if content is not None and (not path.exists() or path.read_bytes() != content):
+                path.write_bytes(content)
+        for path in filter(Path.exists, new):  # a read-only disk refuses to remove also what is not there
+            path.unlink()
+        for folder in sorted(folders, reverse=True):
+            with contextlib.suppress(OSError):  # what else is in it stays
+                folder.rmdir()
         raise
 
 

@@ -1,4 +1,4 @@
-"""The one way to call git: `output`, `text` and `paths` ask the current folder's repository, `run` acts in any."""
+"""The one way to call git: `run` acts in any repository, the others ask that of the current folder."""
 
 import contextlib
 import os
@@ -33,6 +33,15 @@ def paths(*arguments: str, given: str = "") -> set[str] | None:
     """Return the paths that a git command prints with `-z`; None as above."""
     printed = output(*arguments, given=given)
     return None if printed is None else set(os.fsdecode(printed).split("\0")) - {""}
+
+
+def find_unsaved(*files: str) -> list[str]:
+    """Return the files that git could not bring back as they are; none before the first commit, when there is nothing to bring back."""
+    if text("rev-parse", "--verify", "--quiet", "HEAD") is None:
+        return []
+    # One by one: `git status --porcelain` names a path from the repository's root, and quotes what is not ASCII.
+    there = [path for path in files if os.path.exists(path)]
+    return [path for path in there if (text("status", "--porcelain", "--", path) or "  ")[1] != " "]
 
 
 def run(*arguments: str, cwd: str | os.PathLike, check: bool = True, **environ: str) -> str:

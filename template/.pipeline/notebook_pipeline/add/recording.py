@@ -45,35 +45,7 @@ def run_and_record(
             lacking = [out for out in stage.outs if "://" not in out and not os.path.lexists(out)]
             for out in {*moved} - {*lacking}:
                 del moved[out]
-    declared = {*stage.outs}
-    allowed = secret_files.allowed_in(Path())
-    every = not_covered(trace.read, declared)
-    reads = without_secrets(every, allowed)
-    written = {path for path in trace.written if not path.startswith((f"{INPUTS}/", f"{FOLDER}/"))}
-    for path in sorted(trace.written - written):
-        print(f"{notebook.path}: writes {path}, an input. Fix: write it to {WRITTEN_BESIDE_INPUTS} or {RESULTS}")
-    others = results_of_others(stage)
-    taken = {path for path in written if is_covered(path, others)}
-    written = without_secrets(written - taken, allowed)
-    listed = not_covered(trace.listed_beside({*declared, *others}), declared)
-    deps = outermost({*by_folder(reads, trace.files - trace.read, every - reads, whole=False), *listed})
-    outs = by_folder(written, trace.files - trace.written, others, whole=True)
-    kept = declared if entry is None else set()  # else they are what the code tells, and replaced below
-    outs = _settled(outs, {*others, *kept, *(trace.files - trace.written)}, notebook, given.values)
-    if entry is not None:
-        # A run that failed has not seen all, nor has one where access times do not tell: what the code tells stays.
-        entry.deps = outermost({*deps, *(entry.deps if exit_code or not trace.sees_all else ())})
-        entry.outs = outermost({*outs, *(entry.outs if exit_code else ())})
-        entry.write()
-        print(f"{PIPELINE_FILE}: added stage `{entry.name}`")
-    else:
-        entries = [("deps", literal(path)) for path in sorted(deps) if not is_covered(path, stage.deps)]
-        entries += [out_item(path, literal(path)) for path in outs if not is_covered(path, declared)]
-        for key, item in entries:
-            text = yaml_edit.with_item(files.read(PIPELINE_FILE), (*stage.keys, key), item)
-            files.edit(PIPELINE_FILE, text)
-            path = item if isinstance(item, str) else next(iter(item))
-            print(f"{PIPELINE_FILE}: added {path} to the `{key}:` of stage `{stage.name}`")
+    taken, outs = _list_touched(stage, notebook, given.values, trace, entry, exit_code)
     _remove_own_gitignores(outs)
     ignore_results(notebook.path)
     refuse_taken(notebook, taken, stage)
@@ -88,6 +60,42 @@ def run_and_record(
     if exit_code == 0:
         _record(stage)
     return exit_code, seconds
+
+
+def _list_touched(
+    stage: Stage, notebook: Notebook, values: dict, trace, entry: Entry | None, exit_code: int
+) -> tuple[set[str], list[str]]:
+    """Has the stage list what its run read and wrote. Returns the results that are another stage's, and those that are its own."""
+    declared = {*stage.outs}
+    allowed = secret_files.allowed_in(Path())
+    every = not_covered(trace.read, declared)
+    reads = without_secrets(every, allowed)
+    written = {path for path in trace.written if not path.startswith((f"{INPUTS}/", f"{FOLDER}/"))}
+    for path in sorted(trace.written - written):
+        print(f"{notebook.path}: writes {path}, an input. Fix: write it to {WRITTEN_BESIDE_INPUTS} or {RESULTS}")
+    others = results_of_others(stage)
+    taken = {path for path in written if is_covered(path, others)}
+    written = without_secrets(written - taken, allowed)
+    listed = not_covered(trace.listed_beside({*declared, *others}), declared)
+    deps = outermost({*by_folder(reads, trace.files - trace.read, every - reads, whole=False), *listed})
+    outs = by_folder(written, trace.files - trace.written, others, whole=True)
+    kept = declared if entry is None else set()  # else they are what the code tells, and replaced below
+    outs = _settled(outs, {*others, *kept, *(trace.files - trace.written)}, notebook, values)
+    if entry is not None:
+        # A run that failed has not seen all, nor has one where access times do not tell: what the code tells stays.
+        entry.deps = outermost({*deps, *(entry.deps if exit_code or not trace.sees_all else ())})
+        entry.outs = outermost({*outs, *(entry.outs if exit_code else ())})
+        entry.write()
+        print(f"{PIPELINE_FILE}: added stage `{entry.name}`")
+    else:
+        entries = [("deps", literal(path)) for path in sorted(deps) if not is_covered(path, stage.deps)]
+        entries += [out_item(path, literal(path)) for path in outs if not is_covered(path, declared)]
+        for key, item in entries:
+            text = yaml_edit.with_item(files.read(PIPELINE_FILE), (*stage.keys, key), item)
+            files.edit(PIPELINE_FILE, text)
+            path = item if isinstance(item, str) else next(iter(item))
+            print(f"{PIPELINE_FILE}: added {path} to the `{key}:` of stage `{stage.name}`")
+    return taken, outs
 
 
 # No stage has the whole of these.

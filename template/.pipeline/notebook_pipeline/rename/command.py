@@ -39,18 +39,18 @@ def apply(plan: Plan) -> None:
     Raises:
         OSError: a file cannot be written or moved; all is as it was.
     """
-    before, moved = {path: files.read(path) for path in plan.texts}, []
-    try:
-        files.edit_all(plan.texts)
-        for path, to in plan.paths.items():
-            if os.path.lexists(path):
-                _move(path, to)
-                moved.append((path, to))
-    except BaseException:
-        for path, to in reversed(moved):
-            _move(to, path)
-        files.edit_all(before)
-        raise
+    moved = []
+    with files.all_or_nothing(plan.texts):
+        try:
+            files.edit_all(plan.texts)
+            for path, to in plan.paths.items():
+                if os.path.lexists(path):
+                    _move(path, to)
+                    moved.append((path, to))
+        except BaseException:
+            for path, to in reversed(moved):
+                _move(to, path)
+            raise
 
 
 def _move(path: str, to: str) -> None:

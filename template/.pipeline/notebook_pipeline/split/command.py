@@ -1,7 +1,6 @@
 """`pipeline split NOTEBOOK`: makes several stages of a notebook that is one, and proves that they give the same."""
 
 import argparse
-import contextlib
 import os
 import sys
 from collections.abc import Iterator
@@ -111,8 +110,7 @@ def _find_stage(project: Project, notebook: Notebook) -> tuple[Stage, dict]:
 
 def _refuse_unsaved(*paths: str) -> None:
     """Refuse to change what git could not bring back."""
-    unsaved = [path for path in paths if (git.text("status", "--porcelain", "--", path) or "  ")[1] != " "]
-    if unsaved:
+    if unsaved := git.find_unsaved(*paths):
         raise Refused(
             f"{', '.join(unsaved)}: changed since git last had it, and this would change it. Fix: `git add {shell.join(unsaved)}` "
             "first, so that it can be undone"
@@ -255,7 +253,7 @@ def _bring_home(root: Path, notebook: Notebook, writer: Writer, given: dict[str,
     made |= {path.as_posix() for folder in ("data", "outputs") for path in Path(folder).rglob(".gitignore")}
     own = [path for path in (*writer.notebooks, *sorted(made), "dvc.lock", PIPELINE_FILE) if os.path.exists(path)]
     tracked = git.paths("-C", os.fspath(root), "ls-files", "-z", "--", "dvc.lock", *given) or {*given}
-    with _all_or_nothing(root, [*own, notebook.path]):
+    with files.all_or_nothing(root / path for path in (*own, notebook.path)):
         for path in own:
             if not (root / path).exists() or (root / path).read_bytes() != Path(path).read_bytes():
                 files.copy(path, root / path)
@@ -264,18 +262,3 @@ def _bring_home(root: Path, notebook: Notebook, writer: Writer, given: dict[str,
         f"wrote {len(writer.notebooks)} notebooks in the place of {notebook.path}, and {PIPELINE_FILE}. "
         f"Undo: git checkout -- {shell.join(sorted(tracked - {PARAMS_FILE}))} && git clean -f {shell.join(writer.notebooks)}"
     )
-
-
-@contextlib.contextmanager
-def _all_or_nothing(root: Path, paths: list[str]) -> Iterator[None]:
-    """Leave the files as they were if an error ends it."""
-    before = {path: (root / path).read_bytes() if (root / path).exists() else None for path in paths}
-    try:
-        yield
-    except BaseException:
-        for path, content in before.items():
-            if content is None:
-                (root / path).unlink(missing_ok=True)
-            elif not (root / path).exists() or (root / path).read_bytes() != content:
-                (root / path).write_bytes(content)
-        raise
