@@ -34,7 +34,15 @@ settings.load_profile("no deadline")
 
 
 # What takes minutes begins first: nobody waits for it at the end, alone.
-LONGEST = ("test_readme.py", "test_update.py", "test_remotes.py", "test_cluster.py", "test_stages.py", "test_sweep.py")
+LONGEST = (
+    "test_readme.py",
+    "test_journey.py",
+    "test_update.py",
+    "test_remotes.py",
+    "test_cluster.py",
+    "test_stages.py",
+    "test_sweep.py",
+)
 
 
 def pytest_collection_modifyitems(items) -> None:
