@@ -53,11 +53,12 @@ def test_paths_and_folders_that_a_cell_shows(project, tmp_path):
         "print(f'saved to {clean.relative_to(ROOT)}, {clean}')\nprint(repr(clean.parent))",
         "_ = open('../figures/new.txt', 'w').write('x')",
         "print(sorted(os.listdir('../figures')))",
+        "print('expected: ../figures/new.txt')",
         "print(any(map(str.isdigit, os.listdir('/proc'))))" if os.path.isdir("/proc") else "print(True)",
     )
     (tmp_path / "work/notebooks/shown.ipynb").write_text(untagged(*cells))
     said = project.pipeline("add", str(tmp_path / "work/notebooks/shown.ipynb")).stdout
-    verdict = "notebooks/shown.ipynb: 2 of 2 cells and 2 files as in the notebook's own folder; not comparable, other in each run or folder: cell 8\n"
+    verdict = "notebooks/shown.ipynb: 3 of 3 cells and 2 files as in the notebook's own folder; not comparable, other in each run or folder: cell 8\n"
     assert verdict in said, said
     assert stage(project, "shown")["deps"] == ["data/external/data/raw/a.csv", "outputs/code/shown.py"]
 

@@ -58,6 +58,7 @@ OUTPUTS = {
     "nothing": ([], [], None),
     "the values of params.yaml": ([{**result(text_plain="params.yaml: lr = 1"), "metadata": NOTICE}], [], None),
     "the path of a copy": ([stream("read ../raw/a.csv")], [stream("read data/external/a.csv")], True),
+    "a path that is only a text": ([stream("see ../raw/a.csv")], [stream("see ../raw/a.csv")], True),
     "the path of another file": ([stream("read ../raw/a.csv")], [stream("read more/data/external/a.csv")], False),
     "not valid": ([{"output_type": "stream"}, {"data": None}, {}, 3], [stream("a")], False),
 }  # fmt: skip
@@ -67,7 +68,7 @@ OUTPUTS = {
 def test_what_counts_as_the_same(case):
     before, now, same = OUTPUTS[case]
     found = compare_with_saved(
-        saved(before), saved(now, count=1), {"../raw/a.csv": "a.csv"}, {"data/external/a.csv": "a.csv"}
+        saved(before), saved(now, count=1), {"../raw/a.csv": "a.csv", "data/external/a.csv": "a.csv"}
     )
     assert (found.same, found.different) == {True: ([1], []), False: ([], [1]), None: ([], [])}[same]
 

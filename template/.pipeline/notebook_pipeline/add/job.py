@@ -302,7 +302,7 @@ class Job:
             )
             return INCOMPLETE
         is_same = self.inside or prove(self, plan, output)
-        compared = compare_with_saved(self.saved, Path(output).read_bytes(), *name_paths(self, plan))
+        compared = compare_with_saved(self.saved, Path(output).read_bytes(), name_paths(self, plan))
         if compared.same or compared.different:
             print(f"{self.target}: {compared}" + f" (see {output})" * bool(compared.different))
         if advice := advise_split(notebook, seconds):

@@ -32,7 +32,7 @@ def prove(job, plan: Plan, output: str) -> bool:
         if found.executed:
             print(f"{job.target}: not compared with its own folder, where its run ended: {found.stopped}")
         return True
-    cells = compare_with_saved(found.executed, Path(output).read_bytes(), *name_paths(job, plan))
+    cells = compare_with_saved(found.executed, Path(output).read_bytes(), name_paths(job, plan))
     digests = {place: found.written[path] for path, place in plan.results.items() if path in found.written}
     digests = {place: digest for place, digest in digests.items() if not place.startswith(("/", "~"))}
     changed = {
@@ -64,22 +64,21 @@ def _is_other_folder(folder: Path, job, plan: Plan) -> bool:
     return is_for_results and folder.is_dir() and any(path.is_file() and path not in known for path in folder.iterdir())
 
 
-def name_paths(job, plan: Plan) -> tuple[dict[str, str], dict[str, str]]:
-    """Return what a cell may print of each path that moved, there and in the project, each with the name that it has there."""
-    then, now = {str(job.origin): job.origin.name}, {str(job.root): job.origin.name}
-    then |= {use.said: use.path.name for use in job.found.uses if use.path in {**plan.copies, **plan.results}}
-    for path, place in {**plan.copies, **plan.results}.items():
-        then |= dict.fromkeys(_forms(path, job.origin), path.name)
-        now |= dict.fromkeys(_forms(job.root / place, job.root), path.name)
-        # `/repo/data/a/b.csv` is `data/external/a/b.csv`: what a cell prints of `data/external` is `/repo/data`.
+def name_paths(job, plan: Plan) -> dict[str, str]:
+    """Return what a cell may print of each path that moved, there or in the project, each with the name that it has there."""
+    pairs = {**plan.copies, **plan.results}
+    names = {str(job.origin): job.origin.name, str(job.root): job.origin.name}
+    names |= {use.said: use.path.name for use in job.found.uses if use.path in pairs}
+    for path, place in pairs.items():
         old, new = path, job.root / place
+        names |= dict.fromkeys([*_forms(old, job.origin), *_forms(new, job.root)], path.name)
+        # `/repo/data/a/b.csv` is `data/external/a/b.csv`: what a cell prints of `data/external` is `/repo/data`.
         while old.name == new.name and new != job.root:
             old, new = old.parent, new.parent
-            for names, folder, base in ((then, old, job.origin), (now, new, job.root)):
-                for form in _forms(folder, base):
-                    if re.search(r"[/\\]", form):  # else it is any word
-                        names.setdefault(form, old.name)
-    return then, now
+            for form in (*_forms(old, job.origin), *_forms(new, job.root)):
+                if re.search(r"[/\\]", form):  # else it is any word
+                    names.setdefault(form, old.name)
+    return names
 
 
 def _forms(path: Path, base: Path) -> Iterator[str]:

@@ -37,24 +37,22 @@ class Comparison:
         return text
 
 
-def compare_with_saved(
-    saved: bytes, run: bytes, names_then: Mapping[str, str] = {}, names_now: Mapping[str, str] = {}
-) -> Comparison:
+def compare_with_saved(saved: bytes, run: bytes, names: Mapping[str, str] = {}) -> Comparison:
     """Compare the outputs of the cells that have some in either notebook, and that were executed before the save.
 
     Args:
         saved: the notebook's file as its owner left it.
         run: the executed notebook of the project. Its cells have the same ids, and their numbers in place of IPython's count.
-        names_then, names_now: what a cell of either may print of a path, each with a name that both have, as
-            `../raw/a.csv` and `data/external/a.csv` with `a.csv`: this counts as equal.
+        names: what a cell of either may print of a path, each with one name for both, as `../raw/a.csv` and
+            `data/external/a.csv` with `a.csv`: this counts as equal.
     """
-    shown_now = {name: (count, _shown(outputs, names_now)) for name, count, outputs in _code_cells(run)}
+    shown_now = {name: (count, _shown(outputs, names)) for name, count, outputs in _code_cells(run)}
     result = Comparison()
     for name, count, outputs in _code_cells(saved):
         number, now = shown_now.get(name, (None, []))
         # `add` makes two cells of one that begins with imports and has more code.
         now = now + shown_now.get(f"{name}-2", (None, []))[1]
-        before = _shown(outputs, names_then)
+        before = _shown(outputs, names)
         if count is not None and number is not None and (before or now):
             (result.same if before == now else result.different).append(number)
     return result
