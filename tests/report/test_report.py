@@ -5,6 +5,7 @@ import os
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -244,6 +245,21 @@ def test_a_project_in_a_folder_of_its_repository(staged, tmp_path):
     assert "1 added\n\n| File | main | topic |\n| --- | --- | --- |\n| `data/external/new.txt` |  | 1.00B |\n" in text
     assert re.findall(r"#### `(outputs/.*)`", text) == ["outputs/train.ipynb", "outputs/evaluate.ipynb"]
     assert "train.epochs" in text and "Not " not in text
+
+
+def test_another_python_is_named(reviewed, tmp_path):
+    path = tmp_path / reviewed.path.name
+    shutil.copytree(reviewed.path, path, symlinks=True)
+    project = Workspace(path, reviewed.environ)
+    executed = project.path / "outputs/evaluate.ipynb"
+    text = executed.read_text("utf-8")
+    executed.unlink()  # perhaps a link into DVC's cache
+    executed.write_text(re.sub(r'("version": ")[\d.]+"\n', r'\g<1>3.99.1"\n', text), "utf-8")
+    project.run("uv", "run", "pipeline", "report", "main")
+    said = re.search(r"(?s)### Packages\n(.*?)### Data", project.read("dvc_plots/report.md"))[1]
+    now = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert f"outputs/evaluate.ipynb: Python 3.99 made it, and this is Python {now}: results may differ. Fix: " in said
+    assert f"Python: {now} → {now}, 3.99\n" in said
 
 
 def test_a_change_that_is_not_committed(reviewed, tmp_path):

@@ -4,7 +4,6 @@ import json
 import sys
 from pathlib import Path
 
-from notebook_pipeline import files
 from notebook_pipeline.project import lock
 from notebook_pipeline.project.project import Project, ProjectError
 
@@ -21,7 +20,8 @@ def find_other_python() -> str | None:
     now = f"{sys.version_info.major}.{sys.version_info.minor}"
     for stage in stages:
         call = stage.calls("run")
-        version = _read_version(Path(stage.wdir, call[1])) if call and stage.name in records else None
+        path = Path(stage.wdir, call[1]) if call and stage.name in records else None
+        version = read_version(path.read_bytes()) if path and path.is_file() else None
         if version and version != now:
             return (
                 f"{call[1]}: Python {version} made it, and this is Python {now}: results may differ. "
@@ -30,10 +30,10 @@ def find_other_python() -> str | None:
     return None
 
 
-def _read_version(path: Path) -> str | None:
-    """Read `3.13` from an executed notebook; None if it is not there or does not say."""
+def read_version(executed: bytes) -> str | None:
+    """Read `3.13` from the content of an executed notebook; None if it does not say."""
     try:
-        version = json.loads(files.read(path))["metadata"]["language_info"]["version"]
+        version = json.loads(executed)["metadata"]["language_info"]["version"]
         return ".".join(version.split(".")[:2])
-    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+    except (ValueError, LookupError, TypeError, AttributeError):
         return None

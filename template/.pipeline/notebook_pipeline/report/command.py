@@ -10,7 +10,7 @@ import webbrowser
 from pathlib import Path
 
 from notebook_pipeline.project.project import Project, ProjectError
-from notebook_pipeline.report.inputs import compare_data, compare_packages
+from notebook_pipeline.report.inputs import compare_data, compare_packages, compare_python
 from notebook_pipeline.report.markdown import Pictures, escape, make_page
 from notebook_pipeline.report.notebooks import compare_code, compare_outputs, make_pages
 from notebook_pipeline.report.plots import list_plots
@@ -67,7 +67,7 @@ def _make_report(target: str) -> Path:
         ["### Parameters", _make_table("params", revisions) or "No parameter differs."],
         ["### Metrics", _make_table("metrics", revisions) or "No metric differs."],
         ["### Code", *compare_code(revisions)],
-        ["### Packages", *compare_packages(revisions, project)],
+        ["### Packages", *compare_python(revisions, executed.values()), *compare_packages(revisions, project)],
         ["### Data", *compare_data(revisions)],
         ["### Plots", *list_plots(revisions, pictures)],
         ["### Outputs of notebooks", *compare_outputs(revisions, executed.values(), pictures)],

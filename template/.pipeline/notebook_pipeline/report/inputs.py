@@ -1,12 +1,13 @@
-"""What a notebook is run with: the versions of its packages, and its data."""
+"""What a notebook is run with: Python, the versions of its packages, and its data."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from notebook_pipeline import files, git
 from notebook_pipeline.notebook import packages
 from notebook_pipeline.notebook.document import NotebookError, read
 from notebook_pipeline.project.project import Project
+from notebook_pipeline.project.python_version import find_other_python, read_version
 from notebook_pipeline.report.markdown import escape, quote, table
 from notebook_pipeline.report.revisions import Revisions
 
@@ -36,6 +37,21 @@ def compare_packages(revisions: Revisions, project: Project) -> Iterator[str]:
         yield table(["Package", escape(revisions.before), escape(revisions.now), "Reruns"], *rows)
     if others:
         yield f"No notebook uses: {escape(', '.join(others))}"
+
+
+def compare_python(revisions: Revisions, executed: Iterable[str]) -> Iterator[str]:
+    """Yield which minor versions of Python made the results, if they are not all that of this one, as Markdown.
+
+    Args:
+        executed: the executed notebooks, which say it.
+    """
+    if line := find_other_python():
+        yield escape(line)
+    paths = [path for path in executed if Path(path).exists()]
+    before = {read_version(revisions.read_before(path) or b"") for path in paths} - {None}
+    now = {read_version(Path(path).read_bytes()) for path in paths} - {None}
+    if before and now and before != now:
+        yield f"Python: {', '.join(sorted(before))} → {', '.join(sorted(now))}"
 
 
 def _find_users(revisions: Revisions, project: Project) -> dict[str, list[str]]:
