@@ -94,6 +94,7 @@ def when_something_is_wrong(reader: Reader) -> None:
     seen("is being blocked by", project.run("dvc", "status", check=False).stdout)
     process.terminate()
     process.wait(timeout=120)
+    wait(lambda: (project.path / "outputs/slow.ipynb").exists())  # the run ends a moment after DVC, and keeps what ran
     (project.path / "started").unlink()
     project.run("git", "reset", "--quiet", "--hard")
     project.run("git", "clean", "-fdq")
