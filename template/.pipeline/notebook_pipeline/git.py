@@ -36,9 +36,7 @@ def paths(*arguments: str, given: str = "") -> set[str] | None:
 
 
 def find_unsaved(*files: str) -> list[str]:
-    """Return the files that git could not bring back as they are; none before the first commit, when there is nothing to bring back."""
-    if text("rev-parse", "--verify", "--quiet", "HEAD") is None:
-        return []
+    """Return the files that git could not bring back as they are."""
     # One by one: `git status --porcelain` names a path from the repository's root, and quotes what is not ASCII.
     there = [path for path in files if os.path.exists(path)]
     return [path for path in there if (text("status", "--porcelain", "--", path) or "  ")[1] != " "]

@@ -390,8 +390,9 @@ def _said_copies(copies: dict[Path, str]) -> list[str]:
 
 
 def _refuse_unsaved(*written: str) -> None:
-    """Refuses to change what git could not bring back."""
-    if unsaved := git.find_unsaved(*written):
+    """Refuses to change what git could not bring back; before the first commit there is nothing to bring back."""
+    has_commit = git.text("rev-parse", "--verify", "--quiet", "HEAD") is not None
+    if has_commit and (unsaved := git.find_unsaved(*written)):
         raise Refused(
             f"{', '.join(unsaved)}: changed since git last had it, and this would change it. Fix: `git add {shell.join(unsaved)}` "
             "first, so that it can be undone"
