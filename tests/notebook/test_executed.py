@@ -248,6 +248,15 @@ def test_what_threads_print_is_kept(bare):
     ]  # fmt: skip
 
 
+def test_a_result_stands_behind_what_another_program_prints(bare):
+    """That comes when the system has it: before the result, or a moment later."""
+    late = "import sys, threading, time\ndef work():\n    time.sleep(0.5)\n    print('late')\nthreading.Thread(target=work).start()\n7"
+    ready(bare, late)
+    bare.pipeline(*RUN)
+    outputs = json.loads(bare.read("outputs/fit.ipynb"))["cells"][-1]["outputs"]
+    assert [each["output_type"] for each in outputs] == ["stream", "execute_result"]
+
+
 def test_an_exit_handler(bare):
     handler = "import atexit\n@atexit.register\ndef leave():\n    print('bye')\n    {}"
     ready(bare, handler.format("open('left', 'w')"))

@@ -67,7 +67,7 @@ def repeatable(executed, numbers: list[int], drawn: Iterable[str], since: float,
         if cell.get("execution_count") is not None:
             cell.execution_count = number
         if "outputs" in cell:
-            cell.outputs = [_in_all_texts(output, clean) for output in _joined(cell.outputs)]
+            cell.outputs = [_in_all_texts(output, clean) for output in _joined(_with_result_last(cell.outputs))]
             for output in cell.outputs:
                 if output.get("execution_count") is not None:
                     output.execution_count = counts.get(output.execution_count, output.execution_count)
@@ -84,6 +84,12 @@ def as_text(document) -> str:
     from nbformat import v4
 
     return v4.writes_json(document) + "\n"
+
+
+def _with_result_last(outputs: list) -> list:
+    """Put the value of a cell's last line behind what is printed: that of other programs comes when the system has it, perhaps later."""
+    results = [output for output in outputs if output.output_type == "execute_result"]
+    return [each for each in outputs if each not in results] + results if len(results) == 1 else outputs
 
 
 def _joined(outputs: list) -> Iterator:
